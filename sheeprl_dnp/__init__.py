@@ -1,0 +1,1 @@
+"""Dream-&-Ponder: DreamerV3 with a pondering actor, a plugin of SheepRL."""

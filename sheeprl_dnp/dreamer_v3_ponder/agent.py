@@ -1,0 +1,219 @@
+"""The pondering actor: SheepRL's `Actor`, whose features a PonderNet refines for a variable number of steps.
+
+Axes, here and in all of the algorithm: `T` sequence, `B` batch, `M = T * B` root states of one gradient step,
+`H` horizon, `N = max_halts` ponder steps, `A` action size, `D` dense units, `L` latent (stochastic + recurrent).
+World-model tensors are `[T, B, ...]`, imagined ones `[H+1, N*M, ...]`, with the ponder step as the slower axis.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import gymnasium
+import hydra
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.wrappers import _FabricModule
+from sheeprl.algos.dreamer_v3.agent import Actor, PlayerDV3, WorldModel
+from sheeprl.algos.dreamer_v3.agent import build_agent as build_dreamer_v3_agent
+from sheeprl.algos.dreamer_v3.utils import init_weights
+from sheeprl.models.models import MLP
+from sheeprl.utils.fabric import get_single_device_fabric, setup_module
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from sheeprl_dnp.dreamer_v3_ponder.parameters import count_parameters, dreamer_v3_actor_parameters, fit_trunk
+from sheeprl_dnp.pondernet import PonderNet, halting_head
+
+
+class PonderedActions(NamedTuple):
+    """The actions of an actor at the ponder step where it halted, in each state of `[*, L]`."""
+
+    actions: Sequence[Tensor]  # one per action head, [*, A]
+    policies: Sequence[Distribution]  # one per action head
+    halts: Tensor  # [*], the ponder step of the action, from 1 to N
+    log_halting: Tensor  # [*], its log-probability
+
+
+class PonderCell(nn.Module):
+    """Ponder step 1 is the features of the trunk; each further one an MLP of (those features, the step before)."""
+
+    def __init__(self, mlp: nn.Module) -> None:
+        super().__init__()
+        self.mlp = mlp
+
+    def forward(self, features: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        state = features if state is None else self.mlp(torch.cat((features, state), -1))
+        return state, state
+
+
+class PonderActor(nn.Module):
+    """SheepRL's actor with a PonderNet between its trunk and its heads; without one, SheepRL's actor.
+
+    Its weights have the names and the order of those of SheepRL's `Actor`, so that with one ponder step the
+    checkpoints of the two algorithms are the same.
+
+    Args:
+        actor: any actor of SheepRL (discrete, multi-discrete, continuous, MineDojo), whose trunk and heads it takes.
+        ponder: the net that refines the `[batch, D]` features of the trunk; `None` for one ponder step.
+    """
+
+    def __init__(self, actor: Actor, ponder: PonderNet | None) -> None:
+        super().__init__()
+        self.model, self.mlp_heads = actor.model, actor.mlp_heads
+        self.ponder = ponder
+        self.is_continuous = actor.is_continuous
+        # What is left of `actor`, from features to actions; in a tuple, since its weights are registered above
+        actor.model = nn.Identity()
+        self._heads = (actor,)
+
+    def forward(
+        self,
+        state: Tensor,
+        greedy: bool = False,
+        mask: dict[str, Tensor] | None = None,
+        clip: bool = True,
+        *,
+        halts: Tensor | None = None,
+        halting: str | int = "sample",
+        threshold: float = 0.5,
+    ) -> PonderedActions:
+        """Acts in the latent states `[*, L]`.
+
+        Args:
+            greedy, mask, clip: as in SheepRL's `Actor`.
+            halts: the ponder steps to act from, `[*]`; `None`: halt by the rule `halting` (see `PonderNet.act`).
+        """
+        features = self.model(state)
+        shape = features.shape[:-1]
+        if self.ponder is None:
+            halts = torch.ones(shape, dtype=torch.long, device=state.device)
+            log_halting = torch.zeros(shape, device=state.device)
+        else:
+            flat = features.flatten(0, -2)
+            if halts is None:
+                halted = self.ponder.act(flat, halting=halting, threshold=threshold)
+            else:
+                halted = self.ponder.halt_at(flat, halts.flatten())
+            features = halted.output.view(features.shape)
+            halts, log_halting = halted.steps.view(shape), halted.log_probs.view(shape)
+        actions, policies = self._heads[0](features, greedy, mask, clip)
+        return PonderedActions(actions, policies, halts, log_halting)
+
+
+class PonderedSteps:
+    """The mean number of ponder steps of the player."""
+
+    def __init__(self) -> None:
+        self.last: float | None = None  # the mean that was last computed
+        self._sum, self._count = 0.0, 0
+
+    def update(self, halts: Tensor) -> None:
+        self._sum, self._count = self._sum + halts.sum(), self._count + halts.numel()
+
+    def compute_and_reset(self) -> float | None:
+        """The mean since the last call, `None` if the player didn't act since."""
+        if self._count == 0:
+            return None
+        self.last = float(self._sum) / self._count
+        self._sum, self._count = 0.0, 0
+        return self.last
+
+
+class PlayerActor(nn.Module):
+    """The pondering actor as the player calls it: halting by the configured rule, and counting its steps."""
+
+    def __init__(self, actor: PonderActor, steps: PonderedSteps, halting: str | int, threshold: float) -> None:
+        super().__init__()
+        self.actor = actor
+        self.steps = steps
+        self.halting = halting
+        self.threshold = threshold
+        self.is_continuous = actor.is_continuous
+
+    def forward(
+        self, state: Tensor, greedy: bool = False, mask: dict[str, Tensor] | None = None
+    ) -> tuple[Sequence[Tensor], Sequence[Distribution]]:
+        pondered = self.actor(state, greedy, mask, halting=self.halting, threshold=self.threshold)
+        self.steps.update(pondered.halts)
+        return pondered.actions, pondered.policies
+
+
+def build_ponder_net(cfg: dict[str, Any]) -> PonderNet:
+    """The PonderNet of the actor of a configuration, its cell a layer like those of the trunk.
+
+    Its weights come from a forked generator seeded by the run: they change no other initialisation.
+    """
+    actor_cfg, ponder_cfg = cfg.algo.actor, cfg.algo.ponder
+    features = actor_cfg.dense_units
+    norm_cls = hydra.utils.get_class(actor_cfg.layer_norm.cls)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cfg.seed)
+        mlp = MLP(
+            input_dims=2 * features,
+            hidden_sizes=[features],
+            activation=hydra.utils.get_class(actor_cfg.dense_act),
+            layer_args={"bias": norm_cls == nn.Identity},
+            norm_layer=norm_cls,
+            norm_args={**actor_cfg.layer_norm.kw, "normalized_shape": features},
+        ).apply(init_weights)
+        head = halting_head(features, ponder_cfg.lambda_p)
+    return PonderNet(PonderCell(mlp), head, ponder_cfg.max_halts, ponder_cfg.lambda_p)
+
+
+def build_agent(
+    fabric: Fabric,
+    actions_dim: Sequence[int],
+    is_continuous: bool,
+    cfg: dict[str, Any],
+    obs_space: gymnasium.spaces.Dict,
+    world_model_state: dict[str, Tensor] | None = None,
+    actor_state: dict[str, Tensor] | None = None,
+    critic_state: dict[str, Tensor] | None = None,
+    target_critic_state: dict[str, Tensor] | None = None,
+    *,
+    player_steps: PonderedSteps | None = None,
+) -> tuple[WorldModel, _FabricModule, _FabricModule, _FabricModule, PlayerDV3]:
+    """SheepRL's DreamerV3 agent with a pondering actor, and the numbers of parameters of both printed.
+
+    Arguments and results are those of SheepRL's `build_agent`; `player_steps` counts the ponder steps of the player.
+    """
+    fitted_cfg = copy.deepcopy(cfg)
+    if cfg.algo.ponder.max_halts > 1:
+        fitted_cfg.algo.actor.update(fit_trunk(cfg, actions_dim, is_continuous))
+    world_model, actor, critic, target_critic, player = build_dreamer_v3_agent(
+        fabric,
+        actions_dim,
+        is_continuous,
+        fitted_cfg,
+        obs_space,
+        world_model_state,
+        None,
+        critic_state,
+        target_critic_state,
+    )
+    ponder = build_ponder_net(fitted_cfg) if cfg.algo.ponder.max_halts > 1 else None
+    pondering_actor = PonderActor(actor.module, ponder)
+    if actor_state:
+        pondering_actor.load_state_dict(actor_state)
+    actor = setup_module(fabric, pondering_actor)
+    set_player_actor(fabric, cfg, player, actor.module, player_steps or PonderedSteps())
+    agent = count_parameters(world_model, actor, critic)
+    actor_size = count_parameters(actor)
+    dreamer_v3_actor = dreamer_v3_actor_parameters(cfg, actions_dim, is_continuous)
+    fabric.print(
+        f"Parameters of the agent: {agent:,} (DreamerV3: {agent - actor_size + dreamer_v3_actor:,}); "
+        f"of the actor: {actor_size:,} (DreamerV3: {dreamer_v3_actor:,})"
+    )
+    return world_model, actor, critic, target_critic, player
+
+
+def set_player_actor(
+    fabric: Fabric, cfg: dict[str, Any], player: PlayerDV3, actor: PonderActor, steps: PonderedSteps
+) -> None:
+    """Gives the player its copy of the actor, which shares the weights of the one that is trained."""
+    ponder_cfg = cfg.algo.ponder
+    player_actor = PlayerActor(copy.deepcopy(actor), steps, ponder_cfg.halting, ponder_cfg.halting_threshold)
+    player.actor = get_single_device_fabric(fabric).setup_module(player_actor)
+    for weights, player_weights in zip(actor.parameters(), player.actor.parameters(), strict=True):
+        player_weights.data = weights.data

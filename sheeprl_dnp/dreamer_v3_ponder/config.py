@@ -1,0 +1,40 @@
+"""The keys of `algo.ponder`: what is allowed, and what to say when it isn't."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sheeprl_dnp.runs import ConfigError
+
+CONTINUATIONS = ("sample", "commit")
+HALTING_RULES = ("sample", "threshold")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_halts": (_is_count, "a whole number from 1"),
+    "lambda_p": (lambda v: _is_number(v) and 0 < v < 1, "a number strictly between 0 and 1"),
+    "beta": (lambda v: _is_number(v) and 0 <= v < float("inf"), "a number from 0"),
+    "continuation": (lambda v: v in CONTINUATIONS, "'sample' or 'commit'"),
+    "halting": (lambda v: v in HALTING_RULES or _is_count(v), "'sample', 'threshold' or a whole number from 1"),
+    "halting_threshold": (lambda v: _is_number(v) and 0 < v <= 1, "a number above 0 and up to 1"),
+    "eval_episodes": (_is_count, "a whole number from 1"),
+}
+
+
+def check_ponder_config(ponder: dict[str, Any]) -> None:
+    """Checks the section `algo.ponder` of a configuration.
+
+    Raises:
+        ConfigError: a key is missing, or has a value that isn't allowed.
+    """
+    for key, (is_allowed, allowed) in RULES.items():
+        value = ponder.get(key)
+        if not is_allowed(value):
+            raise ConfigError(f"`algo.ponder.{key}={value}` is not allowed: it must be {allowed}.")

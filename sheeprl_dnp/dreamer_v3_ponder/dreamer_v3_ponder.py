@@ -1,0 +1,184 @@
+"""Dream-&-Ponder: DreamerV3 (arXiv 2301.04104) whose actor is wrapped in a PonderNet (arXiv 2107.05407).
+
+SheepRL's DreamerV3 loop with another `build_agent` and another `train`: the world model, the replay buffer, the
+checkpoints and the interaction with the environments are SheepRL's own.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+from unittest import mock
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.wrappers import _FabricModule
+from sheeprl.algos.dreamer_v2.agent import WorldModel
+from sheeprl.algos.dreamer_v2.utils import reinforce_weight
+from sheeprl.algos.dreamer_v3 import dreamer_v3
+from sheeprl.utils.compile import compiled
+from sheeprl.utils.fabric import autocast_cache_scope, update
+from sheeprl.utils.metric import MetricAggregator
+from sheeprl.utils.registry import register_algorithm
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
+from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
+from sheeprl_dnp.dreamer_v3_ponder.imagination import imagine
+from sheeprl_dnp.dreamer_v3_ponder.loss import ActorLoss, actor_loss, critic_loss
+from sheeprl_dnp.dreamer_v3_ponder.progress import Progress
+from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, add_ponder_metrics, halt_mass_key
+from sheeprl_dnp.pondernet import expected_steps
+
+
+def behaviour_learning(
+    fabric: Fabric,
+    cfg: dict[str, Any],
+    world_model: WorldModel,
+    actor: nn.Module,
+    critic: nn.Module,
+    target_critic: nn.Module,
+    actor_optimizer: Optimizer,
+    critic_optimizer: Optimizer,
+    moments: WeightedMoments,
+    posteriors: Tensor,
+    recurrent_states: Tensor,
+    terminated: Tensor,
+    is_continuous: bool,
+    actions_dim: Sequence[int],
+) -> dict[str, Tensor]:
+    """One update of the actor and one of the critic, on N trajectories imagined from each latent state of the batch.
+
+    Returns:
+        The metrics, by the names they are logged with.
+    """
+    ponder, actor_cfg = cfg.algo.ponder, cfg.algo.actor
+    # The imagination needs a computational graph only for the dynamics backpropagation
+    backpropagates = reinforce_weight(actor_cfg.objective_mix, is_continuous) < 1
+    with autocast_cache_scope(fabric), torch.set_grad_enabled(backpropagates):
+        imagination = compiled(imagine, fabric, cfg)(
+            world_model,
+            actor,
+            critic,
+            posteriors,
+            recurrent_states,
+            terminated,
+            max_halts=ponder.max_halts,
+            continuation=ponder.continuation,
+            horizon=cfg.algo.horizon,
+            gamma=cfg.algo.gamma,
+            lmbda=cfg.algo.lmbda,
+            action_clip=float(actor_cfg.action_clip) if is_continuous else 0.0,
+        )
+    with autocast_cache_scope(fabric):
+        weights = imagination.weights if ponder.max_halts > 1 else None
+        offset, invscale = moments(imagination.lambda_values, fabric, weights)
+        loss = compiled(actor_loss, fabric, cfg)(
+            actor,
+            imagination,
+            offset,
+            invscale,
+            max_halts=ponder.max_halts,
+            lambda_p=ponder.lambda_p,
+            continuation=ponder.continuation,
+            objective_mix=actor_cfg.objective_mix,
+            is_continuous=is_continuous,
+            actions_dim=tuple(int(dim) for dim in actions_dim),
+            ent_coef=actor_cfg.ent_coef,
+        )
+    actor_grads = update(
+        fabric, loss.policy + ponder.beta * loss.kl, actor_optimizer, actor_cfg.clip_gradients, error_if_nonfinite=False
+    )
+    with autocast_cache_scope(fabric):
+        value_loss = compiled(critic_loss, fabric, cfg)(critic, target_critic, imagination, max_halts=ponder.max_halts)
+    critic_grads = update(
+        fabric, value_loss, critic_optimizer, cfg.algo.critic.clip_gradients, error_if_nonfinite=False
+    )
+    grads = {"Grads/actor": actor_grads, "Grads/critic": critic_grads}
+    return {
+        "Loss/policy_loss": loss.policy.detach(),
+        "Loss/value_loss": value_loss.detach(),
+        **{name: norm.mean().detach() for name, norm in grads.items() if norm is not None},
+        **ponder_metrics(loss),
+    }
+
+
+def ponder_metrics(loss: ActorLoss) -> dict[str, Tensor]:
+    """How the actor ponders at the roots: steps and their mass, and nats of entropy and of divergence from the prior."""
+    log_probs = loss.log_halting_probs  # [M, N]
+    probs = log_probs.exp()
+    return {
+        "Ponder/expected_steps": expected_steps(probs).mean(),
+        "Ponder/halting_entropy": -(probs * log_probs).sum(-1).mean(),
+        "Ponder/kl": loss.kl.detach(),
+        **{halt_mass_key(step): mass for step, mass in enumerate(probs.mean(0), start=1)},
+    }
+
+
+def train(
+    fabric: Fabric,
+    world_model: WorldModel,
+    actor: _FabricModule,
+    critic: _FabricModule,
+    target_critic: nn.Module,
+    world_optimizer: Optimizer,
+    actor_optimizer: Optimizer,
+    critic_optimizer: Optimizer,
+    data: dict[str, Tensor],
+    aggregator: MetricAggregator | None,
+    cfg: dict[str, Any],
+    is_continuous: bool,
+    actions_dim: Sequence[int],
+    moments: WeightedMoments,
+    *,
+    player_steps: PonderedSteps,
+) -> None:
+    """One update of the agent, the world model, then the behaviour, with the arguments of SheepRL's `train`.
+
+    `player_steps` has the ponder steps of the player since the last update.
+    """
+    posteriors, recurrent_states, metrics = dreamer_v3.world_model_learning(
+        fabric, cfg, world_model, world_optimizer, data
+    )
+    metrics |= behaviour_learning(
+        fabric,
+        cfg,
+        world_model,
+        actor,
+        critic,
+        target_critic,
+        actor_optimizer,
+        critic_optimizer,
+        moments,
+        posteriors,
+        recurrent_states,
+        data["terminated"],
+        is_continuous,
+        actions_dim,
+    )
+    if aggregator and not aggregator.disabled:
+        for name, value in metrics.items():
+            aggregator.update(name, value)
+        if (steps := player_steps.compute_and_reset()) is not None:
+            aggregator.update("Ponder/player_steps", steps)
+    for optimizer in (actor_optimizer, critic_optimizer, world_optimizer):
+        optimizer.zero_grad(set_to_none=True)
+
+
+@register_algorithm()
+def main(fabric: Fabric, cfg: dict[str, Any]) -> None:
+    """Trains an agent in SheepRL's own DreamerV3 loop, where the pieces that ponder stand for SheepRL's."""
+    check_ponder_config(cfg.algo.ponder)
+    add_ponder_metrics(cfg)
+    player_steps = PonderedSteps()
+    with (
+        Progress(fabric, cfg, player_steps) as progress,
+        mock.patch.multiple(
+            dreamer_v3,
+            build_agent=partial(build_agent, player_steps=player_steps),
+            train=partial(train, player_steps=player_steps),
+            Moments=WeightedMoments,
+            get_episode_stats=progress.episode_stats,
+        ),
+    ):
+        dreamer_v3.main(fabric, cfg)

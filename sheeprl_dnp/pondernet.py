@@ -1,0 +1,246 @@
+"""PonderNet in plain PyTorch (Banino et al. 2021, arXiv 2107.05407): a network that chooses how long to compute.
+
+A step module is applied up to N = `max_steps` times. After step n it halts with probability `lambda_n`, so that it
+halts at step n with probability `p_n = lambda_n * prod_{i<n} (1 - lambda_i)`, the last step taking what is left.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Whether the rows that still ponder halt now: (step, their indices, logits, log-probability to have come here) -> [rows]
+HaltingRule = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+
+
+def halting_log_probs(logits: Tensor) -> Tensor:
+    """The log-probabilities to halt at each step, from the logits of `lambda_n` (section 2.1 of the paper).
+
+    In log space, without clamps: they sum to 1, and their gradients are finite, however large the logits are.
+
+    Args:
+        logits: `[..., N]`; the last one has no effect, since the last step always halts.
+
+    Returns:
+        `log p_n`, `[..., N]`.
+    """
+    # log p_n = log lambda_n + sum_{i<n} log(1 - lambda_i), and log p_N = sum_{i<N} log(1 - lambda_i)
+    nothing = torch.zeros_like(logits[..., :1])
+    log_halt = torch.cat((F.logsigmoid(logits[..., :-1]), nothing), -1)
+    log_left = torch.cat((nothing, F.logsigmoid(-logits[..., :-1]).cumsum(-1)), -1)
+    return log_halt + log_left
+
+
+def log_prior(max_steps: int, lambda_p: float, device: torch.device | str | None = None) -> Tensor:
+    """The log-probabilities of the geometric prior, cut at `max_steps` and renormalised: `[N]`.
+
+    `p_G(n)` is proportional to `lambda_p * (1 - lambda_p)^(n - 1)` (section 2.2 of the paper, where it is not cut).
+    """
+    return (torch.arange(max_steps, device=device) * math.log1p(-lambda_p)).log_softmax(0)
+
+
+def kl_from_prior(log_probs: Tensor, lambda_p: float) -> Tensor:
+    """`KL(p || p_G)`, the regulariser of the paper (eq. 4), in nats: `[..., N]` log-probabilities to `[...]`."""
+    return (log_probs.exp() * (log_probs - log_prior(log_probs.shape[-1], lambda_p, log_probs.device))).sum(-1)
+
+
+def expected_steps(probs: Tensor) -> Tensor:
+    """`sum_n n p_n`: `[..., N]` to `[...]`, in steps."""
+    return probs @ torch.arange(1, probs.shape[-1] + 1, device=probs.device, dtype=probs.dtype)
+
+
+def halting_head(in_features: int, lambda_p: float) -> nn.Linear:
+    """A linear halting module that starts at the prior: `lambda_n = lambda_p` whatever the state."""
+    head = nn.Linear(in_features, 1)
+    nn.init.zeros_(head.weight)
+    nn.init.constant_(head.bias, math.log(lambda_p / (1 - lambda_p)))
+    return head
+
+
+class PonderOutput(NamedTuple):
+    """Every ponder step of a batch."""
+
+    output: Tensor  # [batch, output_dim], sum_n p_n y_n
+    halting_probs: Tensor  # [batch, max_steps]
+    outputs: Tensor  # [batch, max_steps, output_dim]
+    states: Tensor  # [batch, max_steps, hidden_size]
+
+
+class Halted(NamedTuple):
+    """The ponder step at which each row of a batch halted."""
+
+    output: Tensor  # [batch, output_dim], y_n
+    steps: Tensor  # [batch], n, from 1
+    log_probs: Tensor  # [batch], log p_n
+
+
+class PonderNet(nn.Module):
+    """A step module applied until it halts.
+
+    Args:
+        step_module: `(x, state) -> (output, state)`: `[batch, ...]` inputs and the state of the step before
+            (`[batch, hidden_size]`, `initial_state` at the first step) to `[batch, output_dim]` outputs.
+        halting_module: `state -> [batch, 1]` logits of `lambda_n`, from the state that the step made.
+        max_steps: N, the last step, which always halts.
+        lambda_p: the halting probability of the geometric prior, used by the loss.
+
+    Raises:
+        ValueError: `max_steps` is below 1, or `lambda_p` isn't strictly between 0 and 1.
+    """
+
+    def __init__(
+        self, step_module: nn.Module, halting_module: nn.Module, max_steps: int = 20, lambda_p: float = 0.01
+    ) -> None:
+        super().__init__()
+        if max_steps < 1:
+            raise ValueError(f"`max_steps` must be at least 1, got {max_steps}")
+        if not 0 < lambda_p < 1:
+            raise ValueError(f"`lambda_p` must be strictly between 0 and 1, got {lambda_p}")
+        self.step_module = step_module
+        self.halting_module = halting_module
+        self.max_steps = max_steps
+        self.lambda_p = lambda_p
+
+    def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """One ponder step: its output, its state, and the logits of `lambda_n` (`[batch]`, in full precision)."""
+        output, state = self.step_module(x, state)
+        return output, state, self.halting_module(state).squeeze(-1).float()
+
+    def forward(self, x: Tensor, initial_state: Tensor | None = None) -> PonderOutput:
+        """Computes every step (training): the halting-weighted output, and the steps that it weighs."""
+        outputs, states, logits, state = [], [], [], initial_state
+        for _ in range(self.max_steps):
+            output, state, logit = self.step(x, state)
+            outputs.append(output)
+            states.append(state)
+            logits.append(logit)
+        probs = halting_log_probs(torch.stack(logits, 1)).exp()
+        outputs = torch.stack(outputs, 1)
+        weighted = torch.einsum("bn,bn...->b...", probs.to(outputs.dtype), outputs)
+        return PonderOutput(weighted, probs, outputs, torch.stack(states, 1))
+
+    def act(
+        self, x: Tensor, initial_state: Tensor | None = None, halting: str | int = "sample", threshold: float = 0.5
+    ) -> Halted:
+        """Ponders until each row halts, and computes no step that no row reaches.
+
+        Args:
+            halting: `sample`: halt at step n with probability `lambda_n`; `threshold`: at the first step where the
+                cumulative `p` reaches `threshold`; a number: at that step, which may be beyond `max_steps`.
+
+        Raises:
+            ValueError: `halting` is none of these.
+        """
+        if isinstance(halting, int) and halting >= 1:
+            return self._ponder(x, initial_state, _not_yet, halting)
+        if halting == "sample":
+            return self._ponder(x, initial_state, _sample)
+        if halting == "threshold":
+            return self._ponder(x, initial_state, _at_threshold(threshold))
+        raise ValueError(f"`halting` must be 'sample', 'threshold' or a number of steps from 1, got {halting!r}")
+
+    def halt_at(self, x: Tensor, steps: Tensor, initial_state: Tensor | None = None) -> Halted:
+        """Ponders each row up to a given step: `steps`, `[batch]`, from 1 to `max_steps`."""
+        return self._ponder(x, initial_state, lambda n, rows, *_: steps[rows] == n)
+
+    def _ponder(self, x: Tensor, state: Tensor | None, rule: HaltingRule, last: int | None = None) -> Halted:
+        # Compiled code wants shapes that don't depend on the data
+        ponder = self._ponder_all if torch.compiler.is_compiling() else self._ponder_needed
+        return ponder(x, state, rule, last or self.max_steps)
+
+    def _ponder_needed(self, x: Tensor, state: Tensor | None, rule: HaltingRule, last: int) -> Halted:
+        """Computes each step for the rows that reach it only."""
+        rows = torch.arange(len(x), device=x.device)
+        log_left = torch.zeros(len(x), device=x.device)
+        order, halted = [], []
+        for n in range(1, last + 1):
+            output, state, logits = self.step(x, state)
+            if n == last:
+                order.append(rows)
+                halted.append((output, torch.full_like(rows, n), log_left))
+                break
+            halts = rule(n, rows, logits, log_left)
+            order.append(rows[halts])
+            log_probs = (log_left + F.logsigmoid(logits))[halts]
+            halted.append((output[halts], torch.full_like(order[-1], n), log_probs))
+            if len(order[-1]) == len(rows):
+                break
+            goes_on = ~halts
+            rows, x, state = rows[goes_on], x[goes_on], state[goes_on]
+            log_left = (log_left + F.logsigmoid(-logits))[goes_on]
+        back = torch.cat(order).argsort()
+        return Halted(*(torch.cat(parts)[back] for parts in zip(*halted, strict=True)))
+
+    def _ponder_all(self, x: Tensor, state: Tensor | None, rule: HaltingRule, last: int) -> Halted:
+        """Computes each step for every row: the same results as `_ponder_needed`, in static shapes."""
+        rows = torch.arange(len(x), device=x.device)
+        steps, ponders = torch.zeros_like(rows), torch.ones_like(rows, dtype=torch.bool)
+        log_left = log_probs = torch.zeros(len(x), device=x.device)
+        output = None
+        for n in range(1, last + 1):
+            y, state, logits = self.step(x, state)
+            output = y if output is None else torch.where(ponders.view(-1, *[1] * (y.dim() - 1)), y, output)
+            log_p = log_left if n == last else log_left + F.logsigmoid(logits)
+            log_probs = torch.where(ponders, log_p, log_probs)
+            steps = steps + ponders
+            ponders = ponders & ~rule(n, rows, logits, log_left)
+            log_left = log_left + F.logsigmoid(-logits)
+        return Halted(output, steps, log_probs)
+
+
+def _not_yet(n: int, rows: Tensor, logits: Tensor, log_left: Tensor) -> Tensor:
+    return torch.zeros_like(rows, dtype=torch.bool)
+
+
+def _sample(n: int, rows: Tensor, logits: Tensor, log_left: Tensor) -> Tensor:
+    return torch.rand_like(logits) < torch.sigmoid(logits)
+
+
+def _at_threshold(threshold: float) -> HaltingRule:
+    # 1 - prod_{i<=n} (1 - lambda_i) is the cumulative p
+    return lambda n, rows, logits, log_left: -torch.expm1(log_left + F.logsigmoid(-logits)) >= threshold
+
+
+class PonderLoss(nn.Module):
+    """The loss of PonderNet (eq. 3 of the paper): `sum_n p_n loss(y_n, y) + beta * KL(p || p_G)`, averaged over rows.
+
+    Args:
+        loss_fn: `(y_n, targets) -> [batch, ...]`, one loss per row (`reduction="none"`); averaged over what follows.
+        lambda_p: the halting probability of the geometric prior.
+        beta: the weight of the regulariser.
+    """
+
+    def __init__(self, loss_fn: Callable[[Tensor, Tensor], Tensor], lambda_p: float = 0.01, beta: float = 0.01) -> None:
+        super().__init__()
+        self.loss_fn = loss_fn
+        self.lambda_p = lambda_p
+        self.beta = beta
+
+    def forward(self, outputs: Tensor, halting_probs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of every step of a `PonderNet`.
+
+        Args:
+            outputs: `[batch, N, output_dim]`.
+            halting_probs: `[batch, N]`.
+            targets: what `loss_fn` compares each `[batch, output_dim]` output with.
+
+        Returns:
+            The total, and the parts detached: `total_loss`, `reconstruction_loss`, `kl_divergence` (nats), `avg_steps`.
+        """
+        rows = len(outputs)
+        losses = torch.stack([self.loss_fn(y, targets).reshape(rows, -1).mean(1) for y in outputs.unbind(1)], 1)
+        reconstruction = (halting_probs * losses).sum(1)
+        # A probability that has underflowed to 0 adds nothing, and nothing to the gradient
+        log_probs = torch.where(halting_probs > 0, halting_probs, 1.0).log()
+        prior = log_prior(halting_probs.shape[1], self.lambda_p, halting_probs.device)
+        kl = (halting_probs * (log_probs - prior)).sum(1)
+        total = (reconstruction + self.beta * kl).mean()
+        return total, {
+            "total_loss": total.detach(),
+            "reconstruction_loss": reconstruction.mean().detach(),
+            "kl_divergence": kl.mean().detach(),
+            "avg_steps": expected_steps(halting_probs).mean().detach(),
+        }

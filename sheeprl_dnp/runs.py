@@ -1,0 +1,112 @@
+"""A training run from the outside: where it logs, what it resumes from, and what its user did wrong."""
+
+import os
+import pickle
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from sheeprl.utils import fs
+
+# What the environments of a run, in any of its processes, need to know to record their episodes
+RUN_DIR = "SHEEPRL_DNP_RUN_DIR"
+START_STEP = "SHEEPRL_DNP_START_STEP"
+
+
+class ConfigError(ValueError):
+    """Bad input of the user: its message is one sentence that names the key, the value and what is allowed."""
+
+
+def run_folder(cfg: DictConfig) -> str:
+    """`<log_root>/<root_dir>/<run_name>`; SheepRL logs each run in a subfolder `version_<n>` of it."""
+    return fs.join(cfg.log_root, cfg.root_dir, cfg.run_name)
+
+
+@cache
+def resumed_step(checkpoint: str) -> int:
+    """The environment steps that a run had played when it saved `checkpoint`."""
+    return int(load_checkpoint(checkpoint)["iter_num"]) * load_run_config(checkpoint).env.num_envs
+
+
+def load_run_config(checkpoint: str, key: str = "checkpoint.resume_from") -> DictConfig:
+    """The configuration of the run that saved `checkpoint`, which `key` names.
+
+    Raises:
+        ConfigError: there is no such checkpoint, or no configuration where its run would have it.
+    """
+    if not fs.is_url(checkpoint) and not os.path.isfile(checkpoint):
+        raise ConfigError(f"`{key}={checkpoint}` is not a file: it must be a checkpoint (`.ckpt`) of a run.")
+    path = fs.run_config(checkpoint)
+    try:
+        return fs.load_yaml(path)
+    except OSError as error:
+        raise ConfigError(
+            f"`{key}={checkpoint}` has no run around it: the configuration of the run must be in `{path}`."
+        ) from error
+
+
+def load_checkpoint(checkpoint: str, key: str = "checkpoint.resume_from") -> dict[str, Any]:
+    """The state saved in `checkpoint`, its tensors left on disk.
+
+    Raises:
+        ConfigError: it can't be read, or isn't of a training.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ConfigError(
+            f"`{key}={checkpoint}` can't be read: it must be a whole checkpoint, and this one is damaged ({error})."
+        ) from error
+    if not isinstance(state, dict) or "iter_num" not in state:
+        raise ConfigError(f"`{key}={checkpoint}` is not a checkpoint of a training: it has no `iter_num`.")
+    return state
+
+
+def check_resume(cfg: DictConfig) -> None:
+    """Checks that the run can go on from `checkpoint.resume_from`.
+
+    Raises:
+        ConfigError: it can't, since the checkpoint is missing, damaged, or of another algorithm or environment.
+    """
+    checkpoint = cfg.checkpoint.resume_from
+    saved = load_run_config(checkpoint)
+    for key in ("algo.name", "env.id"):
+        if OmegaConf.select(saved, key) != OmegaConf.select(cfg, key):
+            raise ConfigError(
+                f"`checkpoint.resume_from={checkpoint}` is of a run with `{key}={OmegaConf.select(saved, key)}`: "
+                f"this one, with `{key}={OmegaConf.select(cfg, key)}`, can only go on from its own."
+            )
+    load_checkpoint(checkpoint)
+    if resumed_step(checkpoint) >= cfg.algo.total_steps:
+        raise ConfigError(
+            f"`algo.total_steps={cfg.algo.total_steps}` leaves nothing to do: it must be more than the "
+            f"{resumed_step(checkpoint)} steps of `checkpoint.resume_from={checkpoint}`."
+        )
+
+
+def check_writable(folder: str) -> None:
+    """Checks that the run can write its files.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    if fs.is_url(folder):
+        return
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(f"`log_root` makes the run write in `{folder}`, which it can't: {error.strerror}.") from error
+
+
+def publish_run(cfg: DictConfig) -> None:
+    """Tells the environments where their run logs, and the step that it starts from, in environment variables."""
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0:
+        return  # has those of the first process, whose time-stamped folder is the run's
+    folder, checkpoint = run_folder(cfg), cfg.checkpoint.resume_from
+    os.environ[RUN_DIR] = "" if fs.is_url(folder) else str(Path(folder).absolute())
+    os.environ[START_STEP] = str(resumed_step(checkpoint) if checkpoint else 0)
