@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Whether the rows that still ponder halt now: (step, their indices, logits, log-probability to have come here) -> [rows]
+# Which rows halt now, of those that still ponder: (step, their indices, logits, log-probability to get here) -> [rows]
 HaltingRule = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 

@@ -104,7 +104,7 @@ def behaviour_learning(
 
 
 def ponder_metrics(loss: ActorLoss) -> dict[str, Tensor]:
-    """How the actor ponders at the roots: steps and their mass, and nats of entropy and of divergence from the prior."""
+    """How the actor ponders at the roots: in steps, and in nats of entropy and of divergence from the prior."""
     log_probs = loss.log_halting_probs  # [M, N]
     probs = log_probs.exp()
     return {

@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -113,10 +114,10 @@ def evaluate(fabric: Fabric, cfg: dict[str, Any], state: dict[str, Any]) -> None
         player_steps=steps,
     )
     episodes = []
-    for number, episode in zip(range(1, cfg.algo.ponder.eval_episodes + 1), play(player, steps, env, fabric, cfg)):
+    for episode in islice(play(player, steps, env, fabric, cfg), cfg.algo.ponder.eval_episodes):
         episodes.append(episode)
         fabric.print(
-            f"Episode {number}/{cfg.algo.ponder.eval_episodes}: return {episode.reward:.2f}, "
+            f"Episode {len(episodes)}/{cfg.algo.ponder.eval_episodes}: return {episode.reward:.2f}, "
             f"{episode.length} steps, {episode.ponder_steps:.2f} ponder steps"
         )
     env.close()

@@ -4,7 +4,8 @@ With `z_0` a root, `n` the ponder step of its first action (one trajectory for e
 action of `z_t` (`k_0 = n`), `w_n = sg(p_n(z_0))`, `d_t` the discount and `A_t` the normalised advantage, the actor
 minimises, averaged over the horizon and the roots,
 
-    - sum_n w_n d_t [ objective_t + eta H(pi_{k_t}) + log p_{k_t}(z_t) sg(A_t + eta H(pi_{k_t})) ] + beta KL(p(z_0) || p_G)
+    - sum_n w_n d_t [ objective_t + eta H(pi_{k_t}) + log p_{k_t}(z_t) sg(A_t + eta H(pi_{k_t})) ]
+    + beta KL(p(z_0) || p_G)
 
 The first two terms are DreamerV3's. The third is the policy gradient of the halting probabilities, `(k_t, a_t)` being
 one action: at the root it is summed over all n, since `w_n grad log p_n = grad p_n`; further on `k_t` is a sample of p.

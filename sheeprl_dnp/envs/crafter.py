@@ -1,0 +1,140 @@
+"""Crafter (Hafner 2021, arXiv 2109.06780) with worlds fixed for ever, and a record of each training episode."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from crafter import engine
+from sheeprl.envs import crafter as sheeprl_crafter
+
+from sheeprl_dnp.envs.episodes import open_log, start_step
+from sheeprl_dnp.runs import ConfigError
+
+IDS = ("crafter_reward", "crafter_nonreward")
+WORLDS = ("training", "evaluation")
+
+
+class CrafterWrapper(sheeprl_crafter.CrafterWrapper):
+    """SheepRL's Crafter, reproducible: a seed and the actions determine the pixels, in every process and every run.
+
+    `reset(seed=s)` restarts the list of worlds of seed s, `reset()` plays the next one, and
+    `reset(options={"world_seed": w})` plays world w, without moving on in the list. Within an episode `info` is empty;
+    at its end it has `achievements` (the count of each) and `world_seed`. `render` returns the last observation.
+
+    Args:
+        id: `crafter_reward`, or `crafter_nonreward` (all rewards 0).
+        screen_size: of the observation `rgb`, uint8 [screen_size, screen_size, 3].
+        seed: the run's seed + rank, as SheepRL's `make_env` passes it; None draws one.
+        rank: the index of the environment, over all processes.
+        worlds: `training` (each run and environment has its own, and its episodes are recorded: see `open_log`) or
+            `evaluation` (they depend on `seed` alone).
+        num_envs: the environments of each process, to count the steps of the run.
+
+    Raises:
+        ConfigError: `id` or `worlds` is none of these.
+        OSError: a record can't be written.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        screen_size: Sequence[int] | int,
+        seed: int | None = None,
+        rank: int = 0,
+        worlds: str = "training",
+        num_envs: int = 1,
+    ) -> None:
+        _check_choice("env.id", id, IDS)
+        _check_choice("env.wrapper.worlds", worlds, WORLDS)
+        super().__init__(id, screen_size, seed)
+        _make_reproducible(self.env)
+        _make_faster(self.env)
+        gym.Env.reset(self, seed=seed)
+        self._log = open_log(rank, num_envs) if worlds == "training" else None
+        # An environment that was rebuilt after a crash goes on with new worlds
+        self._list_key = {"worlds": worlds, "rank": rank, "start_step": self._log.step if self._log else start_step()}
+        self._next_episode = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        gym.Env.reset(self, seed=seed)
+        if seed is not None:
+            self._next_episode = 0
+        world_seed = (options or {}).get("world_seed")
+        self.env._world.seed = self._next_world() if world_seed is None else world_seed
+        self._return = 0.0
+        return super().reset()
+
+    def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        if self._log:
+            self._log.count_step()
+        obs, reward, terminated, truncated, info = super().step(action)
+        self._return += info["reward"]
+        if not (terminated or truncated):
+            return obs, reward, terminated, truncated, {}
+        ended = {"achievements": info["achievements"], "world_seed": self.env._world.seed}
+        if self._log:
+            self._log.write(length=self.env._step, reward=self._return, **ended)
+        return obs, reward, terminated, truncated, ended
+
+    def render(self) -> np.ndarray:
+        # Drawn anew, a night would take its noise from the random numbers of the world, and so change what happens
+        return self._frame.copy()
+
+    def _convert_obs(self, obs: np.ndarray) -> dict[str, np.ndarray]:
+        self._frame = obs
+        return super()._convert_obs(obs)
+
+    def _next_world(self) -> int:
+        self._next_episode += 1
+        return world_seed(seed=self.np_random_seed, episode=self._next_episode - 1, **self._list_key)
+
+
+def world_seed(*, worlds: str, seed: int, rank: int, start_step: int, episode: int) -> int:
+    """The seed of the world of an episode, in [0, 2**31): even for training, odd for evaluation.
+
+    Args:
+        seed: the run's seed + rank.
+        rank: the index of the environment; unused for evaluation.
+        start_step: the step that the run starts from; unused for evaluation.
+        episode: its number, from 0.
+    """
+    own = (rank, start_step) if worlds == "training" else (0, 0)
+    bits = np.random.SeedSequence((seed, episode, *own)).generate_state(1)[0]
+    return 2 * (int(bits) >> 2) + WORLDS.index(worlds)
+
+
+class _Chunk(dict):
+    """A set in the order of insertion, as far as Crafter uses one."""
+
+    add = dict.setdefault
+    remove = dict.pop
+
+
+class _World(engine.World):
+    """Crafter's world, seeded with `seed` itself; its chunks hold their objects in the order in which they came.
+
+    Crafter's hold them in the order of their addresses in memory, and draw from them at random.
+    """
+
+    def reset(self, seed: int | None = None) -> None:
+        super().reset(self.seed)
+        self._chunks = defaultdict(_Chunk)
+
+
+def _make_reproducible(env: Any) -> None:
+    env._world.__class__ = _World  # in place: the views of the environment hold it too
+
+
+def _make_faster(env: Any) -> None:
+    """Spares each step a map that only `info` would show, and arithmetic on arrays of two numbers."""
+    env._sem_view = lambda: None
+    env._view = tuple(env._view.tolist())
+
+
+def _check_choice(key: str, value: str, allowed: Collection[str]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"`{key}={value}` must be one of {', '.join(f'`{choice}`' for choice in allowed)}.")

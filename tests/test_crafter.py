@@ -1,0 +1,386 @@
+"""Crafter: its worlds, its records, and that nothing else differs from SheepRL's."""
+
+import hashlib
+import inspect
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import crafter
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from sheeprl.envs.crafter import CrafterWrapper as StockWrapper
+from sheeprl.envs.wrappers import RestartOnException
+from sheeprl.utils.env import get_vector_env_cls, make_env
+from sheeprl.utils.utils import dotdict
+
+from sheeprl_dnp.envs.crafter import CrafterWrapper, world_seed
+from sheeprl_dnp.envs.episodes import EpisodeLog, open_log
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+ACTIONS = np.random.default_rng(0).integers(17, size=2000)
+
+
+def play(steps: int, plain: bool = False) -> dict[str, object]:
+    """Random actions: the hash of the frames so far, every 100 steps, and the steps in a second of one core."""
+    env = crafter.Env() if plain else CrafterWrapper("crafter_reward", 64, seed=0)
+    env.reset()
+    frames, digests, since = hashlib.sha256(), [], time.process_time()
+    for number, action in enumerate(np.random.default_rng(0).integers(17, size=steps), 1):
+        obs, _, *ends, _ = env.step(action)
+        frames.update((obs if plain else obs["rgb"]).tobytes())
+        if any(ends):
+            env.reset()
+        if number % 100 == 0:
+            digests.append(frames.hexdigest())
+    return {"digests": digests, "speed": steps / (time.process_time() - since)}
+
+
+PLAY = f"""
+import crafter, hashlib, json, time
+import numpy as np
+from sheeprl_dnp.envs.crafter import CrafterWrapper
+{inspect.getsource(play)}
+"""
+WITHOUT_NUMBA = "import sys; sys.modules['numba'] = None"
+
+
+def start(call: str, *, before: str = "", hash_seed: int = 0) -> subprocess.Popen[str]:
+    """Starts another process that prints the result of a call of `play`."""
+    code = f"{before}\n{PLAY}\nprint(json.dumps({call}))"
+    environment = os.environ | {"PYTHONHASHSEED": str(hash_seed)}
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def result(process: subprocess.Popen[str]) -> dict[str, object]:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    return json.loads(output.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def digests() -> dict[str, list[str]]:
+    """What three processes saw, two of them with other addresses and hashes."""
+    other = start("play(1500)", before="junk = [object() for _ in range(99_999)]", hash_seed=1)
+    without_numba = start("play(200)", before=WITHOUT_NUMBA, hash_seed=2)
+    here = play(1500)
+    results = {"here": here, "other": result(other), "without numba": result(without_numba)}
+    return {name: played["digests"] for name, played in results.items()}
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The newest folder of logs of a run that trains now."""
+    for version in (0, 9, 10):
+        (tmp_path / f"version_{version}").mkdir()
+    monkeypatch.setenv("SHEEPRL_DNP_RUN_DIR", str(tmp_path))
+    return tmp_path / "version_10"
+
+
+@pytest.fixture(autouse=True)
+def no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SHEEPRL_DNP_RUN_DIR", "SHEEPRL_DNP_START_STEP", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def wrapper(seed: int = 0, *, length: int = 10_000, **kwargs: object) -> CrafterWrapper:
+    """An environment whose episodes are cut at `length` steps."""
+    env = CrafterWrapper("crafter_reward", 64, seed=seed, **kwargs)
+    env.env._length = length
+    return env
+
+
+def worlds(env: gym.Env, count: int) -> list[int]:
+    """The next worlds of an environment, one step in each."""
+    env.unwrapped.env._length = 1
+    seeds = []
+    for _ in range(count):
+        env.reset()
+        seeds.append(env.step(0)[-1]["world_seed"])
+    return seeds
+
+
+def records(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "episodes.jsonl").read_text().splitlines()]
+
+
+def sheeprl_env(*overrides: str, seed: int, index: int) -> Callable[[], gym.Env]:
+    """What SheepRL's training makes of our configuration: the environment `index` of a run."""
+    keys = [f"hydra.searchpath=[file://{CONFIGS}]", "exp=dreamer_v3_XL_crafter", "env=dnp_crafter", *overrides]
+    with initialize_config_module("sheeprl.configs", version_base="1.3"):
+        cfg = dotdict(OmegaConf.to_container(compose("config", keys), resolve=True))
+    return partial(RestartOnException, make_env(cfg, seed + index, 0, vector_env_idx=index), wait=0)
+
+
+def test_the_same_seed_and_actions_give_the_same_pixels_in_every_process(digests: dict[str, list[str]]) -> None:
+    assert len(set(digests["here"])) == 15
+    assert digests["here"] == digests["other"]
+
+
+def test_compiling_the_world_generation_changes_no_pixel(digests: dict[str, list[str]]) -> None:
+    assert digests["without numba"] == digests["here"][:2]
+
+
+def test_a_second_process_compiles_nothing(digests: dict[str, list[str]]) -> None:
+    code = "import crafter, opensimplex.internals as o; crafter.Env().reset(); print(o._noise3.stats)"
+    stats = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert "cache_misses=Counter()" in stats and "cache_hits=Counter({" in stats
+
+
+def test_a_step_is_that_of_sheeprls_wrapper_in_the_same_world() -> None:
+    ours, theirs = wrapper(seed=1), StockWrapper("crafter_reward", 64, seed=1)
+    ours.reset()
+    theirs.env._world.__class__ = type(ours.env._world)
+    theirs.env._world.seed = ours.env._world.seed
+    theirs.reset()
+    done = False
+    for action in ACTIONS:
+        obs, *outcome, _ = ours.step(action)
+        expected_obs, *expected, _ = theirs.step(action)
+        np.testing.assert_array_equal(obs["rgb"], expected_obs["rgb"])
+        assert outcome == expected
+        if done := outcome[1] or outcome[2]:
+            break
+    assert done
+    assert (ours.observation_space, ours.action_space) == (theirs.observation_space, theirs.action_space)
+
+
+def test_the_recorded_world_seed_seeds_crafters_world_itself() -> None:
+    plain = crafter.Env(size=(64, 64))
+    reset = plain._world.reset
+    plain._world.reset = lambda seed: reset(2_000_000_011)
+    np.testing.assert_array_equal(wrapper().reset(options={"world_seed": 2_000_000_011})[0]["rgb"], plain.reset())
+    # Crafter draws from its unordered sets only from the 10th step on
+    env = wrapper()
+    env.reset(options={"world_seed": 2_000_000_011})
+    for action in ACTIONS[:9]:
+        np.testing.assert_array_equal(env.step(action)[0]["rgb"], plain.step(action)[0])
+
+
+def test_training_and_evaluation_share_no_world() -> None:
+    keys = [
+        {"seed": seed, "rank": rank, "start_step": start, "episode": episode}
+        for seed, rank, start, episode in product(range(9), range(4), (0, 5000), range(40))
+    ]
+    training, evaluation = ({world_seed(worlds=kind, **key) for key in keys} for kind in ("training", "evaluation"))
+    assert all(seed % 2 == 0 for seed in training) and all(seed % 2 == 1 for seed in evaluation)
+    assert 0 <= min(training | evaluation) and 2**30 < max(training | evaluation) < 2**31
+    assert (len(training), len(evaluation)) == (len(keys), 9 * 40)
+
+
+def test_runs_and_environments_share_no_world() -> None:
+    seeds = [
+        world_seed(worlds="training", seed=run + rank, rank=rank, start_step=0, episode=episode)
+        for run, rank, episode in product(range(12), range(8), range(40))
+    ]
+    assert len(set(seeds)) == len(seeds)
+    assert not set(worlds(wrapper(seed=5 + 1, rank=1), 3)) & set(worlds(wrapper(seed=6 + 0, rank=0), 3))
+
+
+def test_every_run_is_evaluated_in_the_same_worlds(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = worlds(wrapper(worlds="evaluation"), 3)
+    monkeypatch.setenv("SHEEPRL_DNP_START_STEP", "5000")
+    assert worlds(wrapper(worlds="evaluation", rank=3, num_envs=4), 3) == played
+    assert len(set(played)) == 3
+    assert not list(run_folder.iterdir())
+
+
+def test_a_seed_restarts_the_list_of_worlds_and_a_replay_leaves_it_where_it_is() -> None:
+    env = wrapper(seed=7)
+    first, second, third = worlds(env, 3)
+    env.reset(seed=7)
+    env.reset(options={"world_seed": 12})
+    assert env.step(0)[-1]["world_seed"] == 12
+    assert worlds(env, 2) == [second, third]
+    assert worlds(wrapper(seed=7), 1) == [first]
+
+
+@pytest.mark.parametrize("sync_env", [True, False])
+def test_sheeprls_vector_environment_plays_what_a_bare_one_does(sync_env: bool) -> None:
+    keys = ["env.num_envs=2", "env.max_episode_steps=40"]
+    envs = get_vector_env_cls(sync_env)([sheeprl_env(*keys, seed=3, index=index) for index in range(2)])
+    bare = [wrapper(seed=3 + index, rank=index) for index in range(2)]
+    envs.reset(seed=3)
+    for env in bare:
+        env.reset()
+    for number, actions in enumerate(ACTIONS[:200].reshape(-1, 2), 1):
+        obs, rewards, terminated, truncated, _ = envs.step(actions)
+        outcomes = [env.step(action) for env, action in zip(bare, actions, strict=True)]
+        assert rewards.tolist() == [reward for _, reward, *_ in outcomes]
+        assert not terminated.any() and truncated.all() == (number % 40 == 0)
+        frames = [
+            env.reset()[0] if truncated.all() else outcome[0] for env, outcome in zip(bare, outcomes, strict=True)
+        ]
+        np.testing.assert_array_equal(obs["rgb"], [frame["rgb"].transpose(2, 0, 1) for frame in frames])
+    envs.close()
+
+
+def test_the_records_of_two_processes_are_what_a_replay_finds(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("SHEEPRL_DNP_START_STEP", "1000")
+    envs = get_vector_env_cls(False)([partial(wrapper, 5 + i, rank=i, num_envs=2, length=70) for i in range(2)])
+    envs.reset(seed=5)
+    actions = ACTIONS[:400].reshape(-1, 2)
+    for both in actions:
+        envs.step(both)
+    envs.close()
+    kept = records(run_folder)
+    assert min(sum(record["env"] == env for record in kept) for env in range(2)) >= 2
+    assert any(record["achievement_wake_up"] for record in kept)
+    monkeypatch.delenv("SHEEPRL_DNP_RUN_DIR")
+    for record in kept:
+        end = (record["step"] - 1000) // (2 * 3)
+        own = actions[end - record["length"] : end, record["env"]]
+        assert record == replay(record, own)
+
+
+def replay(record: dict[str, float], actions: np.ndarray) -> dict[str, float]:
+    """The record of an episode played again."""
+    env = wrapper(length=70)
+    env.reset(options={"world_seed": record["world_seed"]})
+    steps = [env.step(action) for action in actions]
+    assert [bool(info) for *_, info in steps] == [False] * (len(steps) - 1) + [True]
+    episode = {"length": len(steps), "reward": round(sum(reward for _, reward, *_ in steps), 1)}
+    achievements = {f"achievement_{name}": count for name, count in env.env._player.achievements.items()}
+    assert len(achievements) == 22
+    return {key: record[key] for key in ("step", "env", "world_seed")} | episode | achievements
+
+
+def test_a_resumed_run_counts_on_and_plays_new_worlds(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = worlds(wrapper(seed=4, num_envs=2), 2)
+    monkeypatch.setenv("SHEEPRL_DNP_START_STEP", "5000")
+    resumed = worlds(wrapper(seed=4, num_envs=2), 2)
+    assert [record["step"] for record in records(run_folder)] == [2, 4, 5002, 5004]
+    assert [record["world_seed"] for record in records(run_folder)] == first + resumed
+    assert not set(first) & set(resumed)
+
+
+def test_an_environment_rebuilt_after_a_crash_counts_on_and_plays_new_worlds(run_folder: Path) -> None:
+    env = RestartOnException(partial(wrapper, length=5, num_envs=4), wait=0)
+    env.reset(seed=0)
+    for action in range(5):
+        env.step(action)
+    env.reset()
+    env.unwrapped.env.step = None
+    with pytest.warns(UserWarning, match="Restarting env after crash"):
+        env.step(0)
+    for action in range(5):
+        env.step(action)
+    before, after = records(run_folder)
+    assert (before["step"], after["step"]) == (5 * 4, (5 + 1 + 5) * 4)
+    first = {world_seed(worlds="training", seed=0, rank=0, start_step=0, episode=episode) for episode in range(9)}
+    assert before["world_seed"] in first and after["world_seed"] not in first
+
+
+def test_the_lines_of_many_writers_never_mix(tmp_path: Path) -> None:
+    def write(env: int) -> None:
+        log = EpisodeLog(tmp_path / "episodes.jsonl", env, start_step=0, stride=1)
+        for length in range(200):
+            log.write(length=length, reward=0.1, world_seed=0, achievements={"x" * 2000: env})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert sorted((record["env"], record["length"]) for record in records(tmp_path)) == [*product(range(4), range(200))]
+
+
+def test_a_full_disk_ends_the_run_though_sheeprl_survives_crashes(run_folder: Path) -> None:
+    (run_folder / "episodes.jsonl").symlink_to("/dev/full")
+    env = RestartOnException(partial(wrapper, length=2), wait=0)
+    env.reset()
+    env.step(0)
+    with (
+        pytest.warns(UserWarning, match="Restarting env after crash with OSError"),
+        pytest.raises(OSError, match=r"No space left on device: '.*episodes\.jsonl'"),
+    ):
+        env.step(0)
+
+
+def test_a_record_that_did_not_fit_is_written_once_there_is_room(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr("os.write", lambda descriptor, line: write(descriptor, line[:10]))
+        with pytest.raises(OSError, match="No space left on device"):
+            open_log(0, 1).write(length=1, reward=0.1, world_seed=2, achievements={})
+    open_log(0, 1)
+    assert records(run_folder) == [{"step": 0, "length": 1, "reward": 0.1, "world_seed": 2, "env": 0}]
+
+
+def test_info_is_empty_until_the_episode_ends() -> None:
+    env = wrapper(seed=2, length=30)
+    _, info = env.reset()
+    infos = [info] + [env.step(action)[-1] for action in ACTIONS[:30]]
+    assert infos[:-1] == [{}] * 30
+    assert infos[-1].keys() == {"achievements", "world_seed"}
+    assert infos[-1]["achievements"].keys() == set(crafter.constants.achievements)
+
+
+def test_death_terminates_and_the_limit_truncates() -> None:
+    env = wrapper(length=2)
+    env.reset()
+    assert env.step(0)[2:4] == (False, False)
+    assert env.step(0)[2:4] == (False, True)
+    env.reset()
+    env.step(0)
+    env.env._player.health = 0
+    assert env.step(0)[2:4] == (True, False)
+    assert CrafterWrapper("crafter_reward", 64).env._length == 10_000
+
+
+def test_gymnasiums_checks_pass() -> None:
+    check_env(wrapper(seed=0))
+    assert (wrapper().render_mode, wrapper().metadata["render_fps"]) == ("rgb_array", 30)
+
+
+def test_rendering_shows_the_observation_and_changes_nothing_even_at_night() -> None:
+    watched, unwatched = wrapper(seed=1), wrapper(seed=1)
+    for env in (watched, unwatched):
+        env.reset()
+        env.env._step = 200
+    for action in ACTIONS[:30]:
+        obs, *_ = watched.step(action)
+        assert watched.env._world.daylight < 0.1
+        np.testing.assert_array_equal(watched.render(), obs["rgb"])
+        np.testing.assert_array_equal(unwatched.step(action)[0]["rgb"], obs["rgb"])
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"id": "crafter"}, "`env.id=crafter` must be one of `crafter_reward`, `crafter_nonreward`."),
+        ({"worlds": "test"}, "`env.wrapper.worlds=test` must be one of `training`, `evaluation`."),
+    ],
+)
+def test_bad_input_is_named(kwargs: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        CrafterWrapper(**({"id": "crafter_reward", "screen_size": 64} | kwargs))
+    assert str(error.value) == message
+
+
+def test_a_run_without_logs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHEEPRL_DNP_RUN_DIR", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=f"subfolder `version_<n>`: '{tmp_path}'"):
+        wrapper()
+
+
+@pytest.mark.slow
+def test_steps_are_at_least_twice_as_fast_as_crafters_own(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = result(start("play(2000, plain=True)", before=WITHOUT_NUMBA))["speed"]
+    ours = result(start("play(2000)"))["speed"]
+    with capsys.disabled():
+        print(f"\nsteps/s on one core, random actions: Crafter alone {plain:.0f}, ours {ours:.0f}")
+    assert ours > 2 * plain

@@ -1,0 +1,73 @@
+"""A training that was killed goes on from its last checkpoint."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from conftest import BIN, TINY_CRAFTER, Command, clean_environment, differences, last_checkpoint, load, same
+
+RUN = ["exp=dnp_crafter_small", *TINY_CRAFTER, "algo.total_steps=100000", "checkpoint.every=40", "checkpoint.keep_last=2"]
+
+
+def kill_in_the_middle(folder: Path) -> None:
+    """Starts a training, and kills it some steps after its third checkpoint."""
+    command = [str(BIN / "sheeprl"), *RUN, "run_name=killed"]
+    with subprocess.Popen(
+        command, cwd=folder, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 240
+        while not list(folder.rglob("ckpt_160_*.ckpt")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+
+
+def buffer_rows(state: dict, steps: int) -> np.ndarray:
+    return np.stack([buffer["rgb"][:steps] for buffer in state["rb"][0].buffer])
+
+
+def test_a_killed_training_goes_on_as_it_was_saved_and_to_more_steps(train: Command, tmp_path: Path) -> None:
+    kill_in_the_middle(tmp_path)
+    checkpoint = last_checkpoint(tmp_path / "logs")
+    saved = load(checkpoint)
+    steps = int(checkpoint.stem.split("_")[1])
+    saved_rows = buffer_rows(saved, steps // 2)
+    total = steps + 80
+    resumed = train(*RUN, f"algo.total_steps={total}", f"checkpoint.resume_from={checkpoint}", "run_name=resumed")
+    assert "Test" not in resumed.stderr
+    folder = next(tmp_path.rglob("resumed"))
+    state = load(last_checkpoint(folder))
+    assert last_checkpoint(folder).stem == f"ckpt_{total}_0"
+    assert state["iter_num"] == total // 2
+    assert state["per_rank_gradient_steps"] == saved["per_rank_gradient_steps"] + 80 * 0.25
+    # The optimizers count their own steps: one for each gradient step since the very first
+    for name in ("world_optimizer", "actor_optimizer", "critic_optimizer"):
+        counts = {int(moment["step"]) for moment in state[name]["state"].values()}
+        assert counts == {state["per_rank_gradient_steps"]}
+    assert np.array_equal(buffer_rows(state, steps // 2), saved_rows)
+    assert state["rb"][0].buffer[0]._pos == total // 2 + sum(1 for _ in ended_episodes(tmp_path, env=0, upto=total))
+    assert not same(state["moments"]["high"], saved["moments"]["high"])
+
+
+def ended_episodes(folder: Path, env: int, upto: int) -> list[dict]:
+    """The finished episodes of an environment, each of which adds a row to its replay buffer."""
+    lines = [line for path in folder.rglob("episodes.jsonl") for line in path.read_text().splitlines()]
+    return [record for record in map(json.loads, lines) if record["env"] == env and record["step"] <= upto]
+
+
+def test_a_resumed_training_starts_from_the_saved_state_exactly(train: Command, tmp_path: Path) -> None:
+    """With nothing left to learn from, what it saves at once is what it loaded."""
+    train(*RUN, "algo.total_steps=120", "run_name=first")
+    checkpoint = last_checkpoint(tmp_path)
+    train(*RUN, "algo.total_steps=122", f"checkpoint.resume_from={checkpoint}", "run_name=second")
+    saved, state = load(checkpoint), load(last_checkpoint(next(tmp_path.rglob("second"))))
+    assert state["per_rank_gradient_steps"] == saved["per_rank_gradient_steps"]
+    changed = {"/iter_num", "/last_checkpoint", "/last_log", "/ratio/_prev"}
+    assert set(differences(saved, state)) <= changed
+    assert torch.equal(saved["actor"]["ponder.halting_module.bias"], state["actor"]["ponder.halting_module.bias"])
