@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from lightning.fabric import Fabric
+from omegaconf import OmegaConf
 from sheeprl.algos.dreamer_v3.agent import build_agent as build_dreamer_v3_agent
 from sheeprl.utils.utils import dotdict
 from test_configs import experiment
 
-from omegaconf import OmegaConf
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderActor, PonderedSteps, build_agent
 from sheeprl_dnp.dreamer_v3_ponder.parameters import count_parameters
 

@@ -185,15 +185,21 @@ def test_runs_and_environments_share_no_world() -> None:
         for run, rank, episode in product(range(12), range(8), range(40))
     ]
     assert len(set(seeds)) == len(seeds)
-    assert not set(worlds(wrapper(seed=5 + 1, rank=1), 3)) & set(worlds(wrapper(seed=6 + 0, rank=0), 3))
+    # Run 5's environment 1 and run 6's environment 0 get the same seed of SheepRL
+    assert not set(worlds(wrapper(seed=6, rank=1), 3)) & set(worlds(wrapper(seed=6, rank=0), 3))
 
 
 def test_every_run_is_evaluated_in_the_same_worlds(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     played = worlds(wrapper(worlds="evaluation"), 3)
     monkeypatch.setenv("SHEEPRL_DNP_START_STEP", "5000")
     assert worlds(wrapper(worlds="evaluation", rank=3, num_envs=4), 3) == played
-    assert len(set(played)) == 3
+    assert played == [1484405855, 1982462499, 1570558271]
     assert not list(run_folder.iterdir())
+
+
+def test_a_run_has_the_worlds_it_always_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHEEPRL_DNP_START_STEP", "5000")
+    assert worlds(wrapper(seed=6, rank=1), 3) == [2065627848, 2019435874, 1005347982]
 
 
 def test_a_seed_restarts_the_list_of_worlds_and_a_replay_leaves_it_where_it_is() -> None:

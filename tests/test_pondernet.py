@@ -31,7 +31,7 @@ CHI_SQUARE = 21.1  # three degrees of freedom: exceeded once in 10,000 draws
 lambdas = st.floats(0.001, 0.999)
 wild_logits = st.lists(st.sampled_from([-100.0, 0.0, 100.0]) | st.floats(-100, 100), min_size=1, max_size=32)
 mild_logits = st.lists(st.floats(-20, 20), min_size=1, max_size=32)
-each_example = settings(max_examples=150, deadline=None, derandomize=True)
+each_example = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 class Recurrent(nn.Module):
@@ -98,7 +98,7 @@ def scripted(halting_probs: list[list[float]]) -> tuple[PonderNet, Tensor]:
 
 
 def gradients(value: Tensor, net: nn.Module) -> list[Tensor]:
-    return list(torch.autograd.grad(value, list(net.parameters())))
+    return list(torch.autograd.grad(value, list(net.parameters()), retain_graph=True))
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float = 1e-5) -> None:
@@ -122,10 +122,355 @@ def test_log_probabilities_are_those_of_the_products_of_lambdas(logits: list[flo
     assert_close(halting_log_probs(tensor), brute_force_probs(tensor).log(), 1e-11)
 
 
-def bernoulli_entropy(log_probs: Tensor) -> Tensor:
+def kl(log_probs: Tensor) -> Tensor:
+    return kl_from_prior(log_probs, 0.2)
+
+
+def entropy(log_probs: Tensor) -> Tensor:
     return -(log_probs.exp() * log_probs).sum(-1)
 
 
-def loss_of(log_probs: Tensor) -> Tensor:
+def mse(prediction: Tensor, target: Tensor) -> Tensor:
+    return F.mse_loss(prediction, target, reduction="none")
+
+
+def loss(log_probs: Tensor) -> Tensor:
     outputs = torch.linspace(-3, 3, log_probs.shape[-1])[None, :, None]
-    return PonderLoss(F.mse_loss_per_row, 0.2)(outputs, log_probs.exp()[None], torch.ones(1, 1))[0]
+    return PonderLoss(mse, 0.2, 1.0)(outputs, log_probs.exp()[None], torch.ones(1, 1))[0]
+
+
+@pytest.mark.parametrize("function", [Tensor.sum, kl, entropy, loss])
+@each_example
+@given(wild_logits)
+def test_values_and_gradients_are_finite_however_large_the_logits(
+    function: Callable[[Tensor], Tensor], logits: list[float]
+) -> None:
+    tensor = torch.tensor(logits, requires_grad=True)
+    value = function(halting_log_probs(tensor))
+    value.backward()
+    assert value.isfinite()
+    assert tensor.grad.isfinite().all(), tensor.grad
+
+
+@pytest.mark.parametrize("function", [Tensor.sum, kl, entropy, loss])
+@each_example
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=8))
+def test_gradients_are_those_of_the_products_of_lambdas(
+    function: Callable[[Tensor], Tensor], logits: list[float]
+) -> None:
+    ours, theirs = (torch.tensor(logits, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    function(halting_log_probs(ours)).backward()
+    function(brute_force_probs(theirs).log()).backward()
+    assert_close(ours.grad, theirs.grad)
+
+
+def test_the_last_step_always_halts() -> None:
+    logits = torch.tensor([-1.0, 0.5, 2.0], requires_grad=True)
+    log_probs = halting_log_probs(logits)
+    log_probs[-1].backward()
+    assert torch.equal(log_probs, halting_log_probs(torch.tensor([-1.0, 0.5, -50.0])))
+    assert logits.grad[-1] == 0
+
+
+def test_expected_steps_counts_from_one() -> None:
+    probs = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.25, 0.25]])
+    assert_close(expected_steps(probs), torch.tensor([1.0, 3.0, 1.75]))
+
+
+# The prior and the regulariser
+
+
+@each_example
+@given(lambdas, st.integers(1, 32))
+def test_the_prior_is_the_geometric_distribution_cut_and_renormalised(lambda_p: float, max_steps: int) -> None:
+    left = 1 - lambda_p
+    expected = [lambda_p * left**n / (1 - left**max_steps) for n in range(max_steps)]
+    assert_close(log_prior(max_steps, lambda_p).exp(), torch.tensor(expected))
+
+
+@each_example
+@given(wild_logits, lambdas)
+def test_kl_is_never_negative(logits: list[float], lambda_p: float) -> None:
+    assert kl_from_prior(halting_log_probs(torch.tensor(logits)), lambda_p) >= -1e-5
+
+
+@each_example
+@given(lambdas, st.integers(1, 32))
+def test_kl_is_zero_and_stationary_at_the_prior(lambda_p: float, max_steps: int) -> None:
+    prior = ((1 - lambda_p) ** torch.arange(max_steps, dtype=torch.float64)).clamp(min=1e-60)
+    reached = prior.flip(0).cumsum(0).flip(0)
+    logits = (prior / reached).clamp(max=1 - 1e-12).logit().float().requires_grad_()
+    divergence = kl_from_prior(halting_log_probs(logits), lambda_p)
+    divergence.backward()
+    assert abs(divergence.item()) < 1e-5
+    assert logits.grad.abs().max() < 1e-5
+
+
+def test_kl_goes_from_p_to_the_prior_and_not_the_reverse() -> None:
+    p, prior = (0.9, 0.1), (2 / 3, 1 / 3)  # lambda_p = 0.5, two steps
+    forward = sum(a * math.log(a / b) for a, b in zip(p, prior, strict=True))
+    reverse = sum(b * math.log(b / a) for a, b in zip(p, prior, strict=True))
+    assert abs(forward - reverse) > 0.05
+    assert_close(kl_from_prior(torch.tensor(p).log(), 0.5).item(), forward)
+    _, parts = PonderLoss(mse, 0.5)(torch.zeros(1, 2, 1), torch.tensor([p]), torch.zeros(1, 1))
+    assert_close(parts["kl_divergence"].item(), forward)
+
+
+@each_example
+@given(lambdas)
+def test_a_halting_head_starts_at_lambda_p_whatever_the_state(lambda_p: float) -> None:
+    logits = halting_head(HIDDEN, lambda_p)(torch.randn(BATCH, HIDDEN))
+    assert_close(torch.sigmoid(logits), torch.full((BATCH, 1), lambda_p))
+
+
+# Every step
+
+
+def test_the_interface_is_the_published_one() -> None:
+    parameters = inspect.signature(PonderNet).parameters
+    assert [(name, p.default) for name, p in parameters.items()] == [
+        ("step_module", inspect.Parameter.empty),
+        ("halting_module", inspect.Parameter.empty),
+        ("max_steps", 20),
+        ("lambda_p", 0.01),
+    ]
+    output, halting_probs, outputs, states = network()(inputs(), initial_state=torch.zeros(BATCH, HIDDEN))
+    assert output.shape == (BATCH, OUTPUTS)
+    assert halting_probs.shape == (BATCH, STEPS)
+    assert outputs.shape == (BATCH, STEPS, OUTPUTS)
+    assert states.shape == (BATCH, STEPS, HIDDEN)
+
+
+@pytest.mark.parametrize("state", [None, torch.linspace(-1, 1, BATCH * HIDDEN).view(BATCH, HIDDEN)])
+def test_forward_applies_the_step_module_to_its_own_state(state: Tensor | None) -> None:
+    net, x = network(), inputs()
+    result, logits = net(x, state), []
+    for n in range(STEPS):
+        output, state = net.step_module(x, state)
+        logits.append(net.halting_module(state)[:, 0])
+        assert_close(result.outputs[:, n], output)
+        assert_close(result.states[:, n], state)
+    assert_close(result.halting_probs, brute_force_probs(torch.stack(logits, 1)))
+
+
+def test_the_output_is_the_sum_of_the_outputs_weighted_by_p() -> None:
+    net = network()
+    output, halting_probs, outputs, _ = net(inputs())
+    expected = sum(halting_probs[:, n, None] * outputs[:, n] for n in range(STEPS))
+    assert_close(halting_probs.sum(1), torch.ones(BATCH))
+    assert_close(output, expected)
+    assert_close(gradients(output.square().sum(), net), gradients(expected.square().sum(), net), 1e-4)
+
+
+def test_one_step_is_the_step_module() -> None:
+    net, x = network(max_steps=1), inputs()
+    output, halting_probs, outputs, _ = net(x)
+    assert torch.equal(output, net.step_module(x, None)[0])
+    assert torch.equal(outputs[:, 0], output)
+    assert torch.equal(halting_probs, torch.ones(BATCH, 1))
+    assert torch.equal(net.act(x).output, output)
+
+
+# The loss
+
+
+@pytest.mark.parametrize("kind", ["regression", "classes"])
+def test_the_loss_is_that_of_the_paper(kind: str) -> None:
+    outputs, targets = torch.randn(BATCH, STEPS, OUTPUTS), torch.randn(BATCH, OUTPUTS)
+    loss_fn, row_loss = mse, lambda y, target: ((y - target) ** 2).mean()
+    if kind == "classes":
+        targets = torch.arange(BATCH) % OUTPUTS
+        loss_fn, row_loss = per_row_cross_entropy, lambda y, target: -y.log_softmax(0)[target]
+    probs = torch.randn(BATCH, STEPS).softmax(1)
+    prior = [0.3 * 0.7**n / (1 - 0.7**STEPS) for n in range(STEPS)]
+    reconstruction = divergence = steps = 0.0
+    for row in range(BATCH):
+        for n in range(STEPS):
+            p = probs[row, n].item()
+            reconstruction += p * row_loss(outputs[row, n], targets[row]).item() / BATCH
+            divergence += p * math.log(p / prior[n]) / BATCH
+            steps += p * (n + 1) / BATCH
+    total, parts = PonderLoss(loss_fn, lambda_p=0.3, beta=0.05)(outputs, probs, targets)
+    assert_close(total.item(), reconstruction + 0.05 * divergence)
+    expected = {"reconstruction_loss": reconstruction, "kl_divergence": divergence, "avg_steps": steps}
+    assert_close({k: v.item() for k, v in parts.items()}, {"total_loss": total.item()} | expected)
+
+
+def per_row_cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(prediction, target, reduction="none")
+
+
+def test_only_the_total_carries_gradients_and_to_every_parameter() -> None:
+    net = network()
+    _, probs, outputs, _ = net(inputs())
+    total, parts = PonderLoss(mse)(outputs, probs, torch.zeros(BATCH, OUTPUTS))
+    assert not any(part.requires_grad for part in parts.values())
+    assert all(gradient.abs().sum() > 0 for gradient in gradients(total, net))
+
+
+def test_the_loss_moves_the_halting_to_the_step_that_is_right() -> None:
+    logits = torch.zeros(1, 3, requires_grad=True)
+    outputs = torch.tensor([[[1.0], [0.0], [1.0]]])
+    PonderLoss(mse, beta=0.0)(outputs, halting_log_probs(logits).exp(), torch.zeros(1, 1))[0].backward()
+    assert logits.grad[0, 0] > 0 > logits.grad[0, 1]
+
+
+# Acting
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_sampled_halts_have_the_frequencies_of_p(compiled: bool) -> None:
+    draws = 10_000
+    net, logits = scripted([[0.2, 0.5, 0.3, 0.9], [0.6, 0.1, 0.7, 0.1]])
+    act = torch.compile(net.act, backend="eager", fullgraph=True) if compiled else net.act
+    torch.manual_seed(3)
+    halted = act(logits.repeat(draws, 1))
+    probs = brute_force_probs(logits)
+    assert_close(halted.log_probs.exp(), at(halted.steps, probs.repeat(draws, 1)))
+    for row in range(2):
+        counts = halted.steps[row::2].bincount(minlength=5)[1:]
+        expected = draws * probs[row]
+        assert ((counts - expected) ** 2 / expected).sum() < CHI_SQUARE, (counts, expected)
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.3, 0.5, 0.8, 0.99])
+def test_threshold_halts_where_the_cumulative_p_first_reaches_it(threshold: float) -> None:
+    net, x = network(), inputs(200)
+    _, probs, outputs, _ = net(x)
+    halted = net.act(x, halting="threshold", threshold=threshold)
+    reached = probs.double().cumsum(1) >= threshold
+    reached[:, -1] = True
+    expected = torch.tensor([row.index(True) + 1 for row in reached.tolist()])
+    assert torch.equal(halted.steps, expected)
+    assert_close(halted.output, at(expected, outputs))
+    assert_close(halted.log_probs.exp(), at(expected, probs))
+
+
+def test_threshold_halts_where_the_cumulative_p_is_equal_to_it() -> None:
+    net, logits = scripted([[0.5, 0.5, 0.5]])
+    assert net.act(logits, halting="threshold", threshold=0.5).steps.item() == 1
+    assert net.act(logits, halting="threshold", threshold=0.51).steps.item() == 2
+
+
+@pytest.mark.parametrize("n", [1, 3, STEPS, STEPS + 1, 2 * STEPS])
+def test_a_fixed_number_of_steps_may_be_beyond_the_last(n: int) -> None:
+    x = inputs()
+    halted = network().act(x, halting=n)
+    assert_close(halted.output, network(max_steps=2 * STEPS)(x).outputs[:, n - 1])
+    assert halted.steps.tolist() == [n] * BATCH
+
+
+def act_by_sampling(net: PonderNet, x: Tensor) -> Halted:
+    torch.manual_seed(0)
+    return net.act(x)
+
+
+def act_by_threshold(net: PonderNet, x: Tensor) -> Halted:
+    return net.act(x, halting="threshold", threshold=0.7)
+
+
+def act_three_steps(net: PonderNet, x: Tensor) -> Halted:
+    return net.act(x, halting=3)
+
+
+def act_at_given_steps(net: PonderNet, x: Tensor) -> Halted:
+    return net.halt_at(x, given_steps()[: len(x)])
+
+
+WAYS = [act_by_sampling, act_by_threshold, act_three_steps, act_at_given_steps]
+DETERMINISTIC = WAYS[1:]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_step_is_computed_for_the_rows_that_reach_it_only(way: Callable[..., Halted]) -> None:
+    net = network()
+    steps = way(net, inputs()).steps
+    assert net.step_module.rows == [int((steps >= n).sum()) for n in range(1, int(steps.max()) + 1)]
+
+
+def test_nothing_is_computed_after_the_last_row_has_halted() -> None:
+    net, x = network(), inputs()
+    nn.init.constant_(net.halting_module.bias, 200)
+    net.act(x)
+    net.act(x, halting="threshold")
+    net.halt_at(x, torch.ones(BATCH, dtype=torch.long))
+    assert net.step_module.rows == [BATCH] * 3
+
+
+@pytest.mark.parametrize("state", [None, torch.linspace(-1, 1, BATCH * HIDDEN).view(BATCH, HIDDEN)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_halting_at_given_steps_is_forward_at_these_steps(state: Tensor | None, compiled: bool) -> None:
+    net, x, steps = network(), inputs(), given_steps()
+    halt_at = torch.compile(net.halt_at, backend="eager", fullgraph=True) if compiled else net.halt_at
+    halted, result = halt_at(x, steps, state), net(x, state)
+    outputs, log_probs = at(steps, result.outputs), at(steps, result.halting_probs).log()
+    assert torch.equal(halted.steps, steps)
+    assert_close((halted.output, halted.log_probs), (outputs, log_probs))
+    weights = torch.randn(BATCH, OUTPUTS)
+    ours = gradients((weights * halted.output).sum() + halted.log_probs.sum(), net)
+    assert_close(ours, gradients((weights * outputs).sum() + log_probs.sum(), net), 1e-4)
+
+
+@pytest.mark.parametrize("way", DETERMINISTIC)
+def test_compiled_acting_is_eager_acting(way: Callable[..., Halted]) -> None:
+    net, x = network(), inputs()
+    eager = way(net, x)
+    net.step_module.rows.clear()
+    compiled = torch.compile(way, backend="eager", fullgraph=True)(net, x)
+    assert_close(tuple(compiled), tuple(eager))
+    assert set(net.step_module.rows) == {BATCH}, "the compiled path has static shapes"
+
+
+@pytest.mark.parametrize("way", [PonderNet.forward, *DETERMINISTIC])
+def test_a_row_does_not_depend_on_the_others_of_its_batch(way: Callable[..., tuple[Tensor, ...]]) -> None:
+    net, x = network(), inputs()
+    together = way(net, x)
+    alone = way(net, x[:1])
+    assert_close(tuple(alone), tuple(part[:1] for part in together))
+
+
+# Bad arguments, precision, copies
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"max_steps": 0}, {"max_steps": -1}, *({"lambda_p": p} for p in (-0.1, 0.0, 1.0, 1.5, math.nan))]
+)
+def test_a_network_with_bad_arguments_is_an_error_that_names_them(arguments: dict[str, Any]) -> None:
+    ((name, value),) = arguments.items()
+    with pytest.raises(ValueError, match=f"{name}.*{value}"):
+        PonderNet(Recurrent(), nn.Linear(HIDDEN, 1), **arguments)
+
+
+@pytest.mark.parametrize("halting", ["never", "", 0, -3, 1.5, None])
+def test_an_unknown_way_to_halt_is_an_error_that_names_it(halting: Any) -> None:
+    with pytest.raises(ValueError, match=f"halting.*{halting!r}"):
+        network().act(inputs(), halting=halting)
+
+
+@pytest.mark.parametrize("way", [PonderNet.forward, *WAYS])
+def test_bfloat16_autocast_gives_nearly_the_same(way: Callable[..., tuple[Tensor, ...]]) -> None:
+    net, x = network(), inputs()
+    with torch.autocast("cpu", torch.bfloat16):
+        low, result = way(net, x), net(x)
+        total, _ = PonderLoss(mse)(result.outputs, result.halting_probs, torch.zeros(BATCH, OUTPUTS))
+    assert result.halting_probs.dtype == torch.float32
+    assert_close(result.halting_probs.sum(1), torch.ones(BATCH))
+    assert all(gradient.isfinite().all() for gradient in gradients(total, net))
+    assert low[0].dtype == torch.bfloat16
+    same = (low[1] == way(net, x)[1]).all(-1) if isinstance(low, Halted) else slice(None)
+    assert_close(low[0][same].float(), way(net, x)[0][same], 0.1)
+
+
+def by_pickle(net: PonderNet) -> PonderNet:
+    return pickle.loads(pickle.dumps(net))
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, by_pickle])
+def test_a_copy_ponders_alike_and_apart(duplicate: Callable[[PonderNet], PonderNet]) -> None:
+    net, x = network(), inputs()
+    net(x).output.sum().backward()
+    other = duplicate(net)
+    assert all(torch.equal(a, b) for a, b in zip(net(x), other(x), strict=True))
+    assert torch.equal(act_by_sampling(net, x).output, act_by_sampling(other, x).output)
+    nn.init.zeros_(other.step_module.head.weight)
+    assert not torch.equal(net(x).output, other(x).output)

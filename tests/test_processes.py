@@ -69,7 +69,8 @@ class Keeper:
 @pytest.mark.parametrize("max_halts", [1, 4])
 def test_two_processes_keep_equal_weights(train: Command, tmp_path: Path, max_halts: int) -> None:
     (tmp_path / "keeper.py").write_text(KEEPER)
-    overrides = [*TINY_CRAFTER, *DDP, f"algo.ponder.max_halts={max_halts}", "env.num_envs=1", "algo.total_steps=800", "algo.replay_ratio=0.03"]
+    overrides = [*TINY_CRAFTER, *DDP, f"algo.ponder.max_halts={max_halts}"]
+    overrides += ["env.num_envs=1", "algo.total_steps=800", "algo.replay_ratio=0.03"]
     environment = clean_environment() | {"PYTHONPATH": str(tmp_path)}
     train("exp=dnp_crafter_small", *overrides, "fabric.callbacks=[{_target_:keeper.Keeper}]", env=environment)
     first, second = (load(tmp_path / f"rank_{rank}.pt") for rank in (0, 1))

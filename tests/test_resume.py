@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from conftest import BIN, TINY_CRAFTER, Command, clean_environment, differences, last_checkpoint, load, same
 
-RUN = ["exp=dnp_crafter_small", *TINY_CRAFTER, "algo.total_steps=100000", "checkpoint.every=40", "checkpoint.keep_last=2"]
+RUN = ["exp=dnp_crafter_small", *TINY_CRAFTER, "checkpoint.every=40", "checkpoint.keep_last=2"]
 
 
 def kill_in_the_middle(folder: Path) -> None:
     """Starts a training, and kills it some steps after its third checkpoint."""
-    command = [str(BIN / "sheeprl"), *RUN, "run_name=killed"]
+    command = [str(BIN / "sheeprl"), *RUN, "algo.total_steps=100000", "run_name=killed"]
     with subprocess.Popen(
         command, cwd=folder, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
@@ -39,8 +39,7 @@ def test_a_killed_training_goes_on_as_it_was_saved_and_to_more_steps(train: Comm
     steps = int(checkpoint.stem.split("_")[1])
     saved_rows = buffer_rows(saved, steps // 2)
     total = steps + 80
-    resumed = train(*RUN, f"algo.total_steps={total}", f"checkpoint.resume_from={checkpoint}", "run_name=resumed")
-    assert "Test" not in resumed.stderr
+    train(*RUN, f"algo.total_steps={total}", f"checkpoint.resume_from={checkpoint}", "run_name=resumed")
     folder = next(tmp_path.rglob("resumed"))
     state = load(last_checkpoint(folder))
     assert last_checkpoint(folder).stem == f"ckpt_{total}_0"

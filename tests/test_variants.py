@@ -1,4 +1,4 @@
-"""Everything that DreamerV3 can be configured to do, pondering: short real trainings on SheepRL's dummy environments."""
+"""Everything that DreamerV3 can be configured to do, pondering: short trainings on SheepRL's dummy environments."""
 
 import math
 from collections.abc import Iterator
@@ -108,6 +108,7 @@ def test_every_metric_of_pondering_is_logged(run: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("max_halts", [1, 3])
 def test_a_compiled_training_is_the_eager_one_within_rounding(run: Any, max_halts: int) -> None:
     overrides = ["env.id=discrete_dummy", f"algo.ponder.max_halts={max_halts}", "algo.ponder.halting=1"]
@@ -119,6 +120,7 @@ def test_a_compiled_training_is_the_eager_one_within_rounding(run: Any, max_halt
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("variant", ["discrete", "continuous"])
 def test_a_compiled_training_ponders(run: Any, variant: str) -> None:
     state = run(*VARIANTS[variant], "algo.compile.enabled=True", "algo.ponder.max_halts=3")

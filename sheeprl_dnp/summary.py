@@ -1,0 +1,57 @@
+"""A short summary of a finished and evaluated run: `python -m sheeprl_dnp.summary RUN_FOLDER`."""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+RECENT_EPISODES = 10
+
+
+def read_episodes(run: Path) -> list[dict[str, Any]]:
+    """The training episodes on record, in the order in which they ended."""
+    lines = [line for path in run.rglob("episodes.jsonl") for line in path.read_text().splitlines()]
+    return sorted(map(json.loads, lines), key=lambda episode: episode["step"])
+
+
+def training_lines(episodes: list[dict[str, Any]]) -> list[str]:
+    if not episodes:
+        return ["Training: no episode ended"]
+    returns = [episode["reward"] for episode in episodes]
+    first, last = fmean(returns[:RECENT_EPISODES]), fmean(returns[-RECENT_EPISODES:])
+    return [f"Training: {len(returns)} episodes; mean return of the first 10 {first:.2f}, of the last 10 {last:.2f}"]
+
+
+def evaluation_lines(results: dict[str, Any]) -> list[str]:
+    episodes = results["episodes"]
+    unlocked = Counter(name for e in episodes for name, count in (e["achievements"] or {}).items() if count > 0)
+    achievements = ", ".join(f"{name} {count / len(episodes):.0%}" for name, count in unlocked.most_common())
+    return [
+        f"Evaluation: {len(episodes)} episodes in worlds never trained in; mean return {results['mean_reward']:.2f}, "
+        f"length {results['mean_length']:.0f}, ponder steps {results['mean_ponder_steps']:.2f}",
+        f"Achievements: {achievements or 'none'}",
+    ]
+
+
+def summarise(run: Path) -> list[str]:
+    """The lines of the summary of the run logged in a folder."""
+    lines = training_lines(read_episodes(run))
+    evaluations = sorted(run.rglob("*.eval.json"))
+    for path in evaluations:
+        lines += evaluation_lines(json.loads(path.read_text()))
+    log = next(iter(sorted(run.glob("version_*"))), run)
+    lines.append(f"Results: {log}/ (episodes.jsonl, config.yaml, checkpoint/)")
+    lines += [f"         {path}" for path in evaluations]
+    return [*lines, f"Curves:  tensorboard --logdir {run}"]
+
+
+def main() -> None:
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
+        sys.exit("Usage: python -m sheeprl_dnp.summary RUN_FOLDER: the folder of a run, which must exist.")
+    print("\n".join(summarise(Path(sys.argv[1]))))
+
+
+if __name__ == "__main__":
+    main()
