@@ -119,8 +119,11 @@ def test_the_expected_gradient_is_that_of_the_branching_tree(
     assert expected.abs().max() > 0.01
 
 
-@CONTINUATIONS
-def test_the_real_actor_with_its_shared_weights_gets_the_gradient_of_the_tree(continuation: str) -> None:
+@pytest.mark.parametrize(("continuation", "compiles"), [("sample", False), ("commit", False), ("sample", True)])
+def test_the_real_actor_with_its_shared_weights_gets_the_gradient_of_the_tree(
+    continuation: str, compiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiles)  # the net has another code for that
     mdp, actor = random_mdp(3), RealActor(3, 3)
     loss = expected_loss(actor, mdp, 2, continuation, our_loss, eta=0.4)
     expected = tree_gradient(actor, mdp, 2, continuation, eta=0.4)
@@ -452,6 +455,13 @@ def test_the_quantile_doesnt_depend_on_the_order() -> None:
     values, weights, order = torch.randn(50, generator=g), torch.rand(50, generator=g), torch.randperm(50, generator=g)
     for q in QUANTILES:
         assert weighted_quantile(values, weights, q) == weighted_quantile(values[order], weights[order], q)
+
+
+def test_the_quantile_of_mirrored_values_is_the_mirrored_quantile() -> None:
+    g = torch.Generator().manual_seed(0)
+    values, weights = torch.randn(5, generator=g), torch.rand(5, generator=g)
+    for q in QUANTILES:
+        torch.testing.assert_close(weighted_quantile(-values, weights, 1 - q), -weighted_quantile(values, weights, q))
 
 
 def test_the_moments_are_dreamer_v3s_on_the_returns_of_the_weighted_mixture() -> None:

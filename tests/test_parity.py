@@ -79,14 +79,14 @@ def fresh() -> tuple[Tensor, Tensor, Tensor]:
 def test_parity_is_learnt(trained: PonderNet, fresh: tuple[Tensor, Tensor, Tensor]) -> None:
     x, targets, _ = fresh
     torch.manual_seed(0)
-    assert accuracy(trained.act(x).output, targets) > 0.97
-    assert accuracy(trained.act(x, halting="threshold", threshold=0.9).output, targets) > 0.97
+    assert accuracy(trained.act(x).output, targets) > 0.95
+    assert accuracy(trained.act(x, halting="threshold", threshold=0.9).output, targets) > 0.95
 
 
 @torch.no_grad()
 def test_one_step_is_not_enough(trained: PonderNet, fresh: tuple[Tensor, Tensor, Tensor]) -> None:
     x, targets, _ = fresh
-    assert accuracy(trained.act(x, halting=1).output, targets) < 0.8
+    assert accuracy(trained.act(x, halting=1).output, targets) < 0.85
 
 
 @torch.no_grad()

@@ -37,7 +37,7 @@ def random_mdp(states: int, seed: int = 0) -> TinyMDP:
     stay = torch.eye(states).double()
     transitions = torch.stack((stay.roll(1, 1), 0.35 * stay + 0.65 * stay.roll(-1, 1)), 1)
     rewards, values = torch.randn(2, states, generator=g, dtype=torch.float64)
-    return TinyMDP(transitions, rewards, (torch.arange(states) != 2).double(), 2 * values, 0.8)
+    return TinyMDP(transitions, 4 * rewards, (torch.arange(states) != 2).double(), 3 * values, 0.8)
 
 
 # The actors ---------------------------------------------------------------------------------------------------------
