@@ -47,10 +47,10 @@ class RunCallback(Callback):
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """An exception, and those that it was made from.
 
-    Hydra raises its own from what goes wrong in building an environment; Gymnasium makes one of the same type from one
-    of a worker, which is then its argument.
+    Hydra raises its own from what goes wrong in building an environment, PyTorch while it handles a disk error;
+    Gymnasium makes one of the same type from one of a worker, which is then its argument.
     """
     while error is not None:
         yield error
         inner = error.args[0] if error.args else None
-        error = inner if isinstance(inner, BaseException) else error.__cause__
+        error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__

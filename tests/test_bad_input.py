@@ -142,7 +142,7 @@ def test_a_full_disk_ends_a_training_with_a_sentence_and_keeps_its_good_checkpoi
     command: Command, tmp_path: Path, experiment: str
 ) -> None:
     disk = tmp_path / "disk"
-    with mounted(disk, size="20M"):
+    with mounted(disk, size="60M"):
         filler = disk / "filler"
         overrides = [*TINY_CRAFTER, "algo.total_steps=100000", "checkpoint.every=40", "buffer.memmap=False"]
         process = subprocess.Popen(

@@ -40,7 +40,7 @@ def random_mdp(states: int, seed: int = 0) -> TinyMDP:
     return TinyMDP(transitions, 4 * rewards, (torch.arange(states) != 2).double(), 3 * values, 0.8)
 
 
-# The actors ---------------------------------------------------------------------------------------------------------
+# The actors
 def stick_breaking(logits: Tensor) -> Tensor:
     """`p_n = lambda_n prod_{i<n} (1 - lambda_i)`, the last step taking what is left: `[..., N]`."""
     probs, left = [], torch.ones_like(logits[..., 0])
@@ -108,7 +108,7 @@ class RealActor(nn.Module):
         return self.actor(states, halts=halts)
 
 
-# The process as a world model ---------------------------------------------------------------------------------------
+# The process as a world model
 def two_hot(values: Tensor) -> Tensor:
     """The logits of a critic that predicts these values."""
     bins = torch.linspace(-20, 20, 255)
@@ -140,7 +140,7 @@ class TinyWorldModel:
         return (20 * (2 * self.mdp.continues[self.state(latents)] - 1)).float().unsqueeze(-1)
 
 
-# What an imagination can be -----------------------------------------------------------------------------------------
+# What an imagination can be
 def trajectories(
     mdp: TinyMDP, halting: Tensor, policies: Tensor, root: int, first_halt: int, horizon: int, continuation: str
 ) -> list[tuple[float, Trajectory]]:
@@ -196,7 +196,7 @@ def imagination_of(mdp: TinyMDP, rows: Sequence[Trajectory], weights: Tensor, lm
     )
 
 
-# What must come out: the branching tree -----------------------------------------------------------------------------
+# What must come out: the branching tree
 def tree_return(mdp: TinyMDP, halting: Tensor, policies: Tensor, root: int, horizon: int, continuation: str) -> Tensor:
     """The exact return of the actor that branches at every ponder step of every state, for `sample`.
 
