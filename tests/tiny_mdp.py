@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import OneHotCategorical
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderActor, PonderCell, PonderedActions
-from sheeprl_dnp.dreamer_v3_ponder.imagination import Imagination
+from sheeprl_dnp.dreamer_v3_ponder.imagination import Imagination, imagine
 from sheeprl_dnp.pondernet import PonderNet
 
 
@@ -233,3 +233,44 @@ def tree_entropy(mdp: TinyMDP, halting: Tensor, policies: Tensor, root: int, hor
         return total
 
     return mdp.continues[root] * bonus(root, 0, halting[root])
+
+
+def flat_gradient(value: Tensor, actor: nn.Module) -> Tensor:
+    gradients = torch.autograd.grad(value, tuple(actor.parameters()), allow_unused=True, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in gradients])
+
+
+# What the real imagination makes
+class Imagined:
+    """What the real `imagine` makes with the real actor: 3 ponder steps, 4 steps from `[T, B]` roots of a process."""
+
+    def __init__(self, continuation: str, sequence: int = 2, batch: int = 3) -> None:
+        torch.manual_seed(5)
+        self.mdp, self.horizon, self.max_halts = random_mdp(3), 4, 3
+        self.actor = ponder_actor(3 + 2, self.max_halts)
+        nn.init.normal_(self.actor.ponder.halting_module.weight, std=2.0)
+        world = TinyWorldModel(self.mdp)
+        self.states = torch.arange(sequence * batch) % 3
+        self.terminated = (self.states == 2).view(sequence, batch, 1).float()
+        posteriors = torch.eye(3)[self.states].view(sequence, batch, 1, 3)
+        self.recurrent = torch.randn(sequence, batch, 2)
+        self.roots = torch.cat((posteriors.flatten(2), self.recurrent), -1).flatten(0, 1)  # [M, L]
+        with torch.no_grad():
+            self.imagination = imagine(
+                world,
+                self.actor,
+                world.critic,
+                posteriors,
+                self.recurrent,
+                self.terminated,
+                max_halts=self.max_halts,
+                continuation=continuation,
+                horizon=self.horizon,
+                gamma=self.mdp.gamma,
+                lmbda=0.9,
+            )
+
+    def halting_probs(self, latents: Tensor) -> Tensor:
+        """p of every latent state, `[*, N]`, computed by the forward of the `PonderNet`."""
+        features = self.actor.model(latents)
+        return self.actor.ponder(features.flatten(0, -2)).halting_probs.view(*latents.shape[:-1], -1).detach()
