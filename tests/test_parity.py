@@ -1,7 +1,8 @@
 """The parity task of the PonderNet paper (section 4.1), with short vectors: learnt, and harder inputs take longer.
 
-The paper sweeps `lambda_p`. A prior that likes one step (0.8) and a `beta` that lets every step be tried (0.2) make the
-first steps answer what they can; a small `beta` lets all the inputs settle on the same late step.
+A prior that likes one step, and a `beta` that lets each step be tried, make the first step answer what it can; with
+the paper's `beta` of 0.01 all inputs settle on the same late step. One GRU step can learn either the easier or the
+harder half of vectors this short, so training shows the easier ones more often, and testing shows all alike.
 """
 
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from sheeprl_dnp.pondernet import PonderLoss, PonderNet, expected_steps, halting_head
 
 SIZE, HIDDEN, MAX_STEPS, LAMBDA_P, BETA = 8, 64, 6, 0.8, 0.2
-BATCH, UPDATES, LEARNING_RATE = 128, 12_000, 2e-3
+BATCH, UPDATES, LEARNING_RATE = 128, 7_000, 2e-3
 
 pytestmark = pytest.mark.slow
 
@@ -30,13 +31,16 @@ class ParityStep(nn.Module):
         return self.head(state), state
 
 
-def parity_batch(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Vectors of -1, 0 and 1 (`[rows, SIZE]`), whether their 1s are odd in number, and how many entries aren't 0."""
-    nonzero = torch.randint(1, SIZE + 1, (rows,), generator=generator)
-    places = torch.rand(rows, SIZE, generator=generator).argsort(1)
-    signs = torch.randint(0, 2, (rows, SIZE), generator=generator) * 2 - 1
+def number_nonzero(rows: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(1, SIZE + 1, (rows,), generator=generator)
+
+
+def parity_task(nonzero: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Vectors with that many entries of -1 or 1 (`[rows, SIZE]`), and whether their 1s are odd in number (`[rows, 1]`)."""
+    places = torch.rand(len(nonzero), SIZE, generator=generator).argsort(1)
+    signs = torch.randint(0, 2, places.shape, generator=generator) * 2 - 1
     x = signs * (places < nonzero[:, None])
-    return x.float(), ((x == 1).sum(1, keepdim=True) % 2).float(), nonzero
+    return x.float(), ((x == 1).sum(1, keepdim=True) % 2).float()
 
 
 def row_loss(logit: Tensor, target: Tensor) -> Tensor:
@@ -50,7 +54,8 @@ def train(seed: int) -> PonderNet:
     loss_fn = PonderLoss(row_loss, LAMBDA_P, BETA)
     optimizer = torch.optim.Adam(net.parameters(), LEARNING_RATE)
     for _ in range(UPDATES):
-        x, target, _ = parity_batch(BATCH, generator)
+        nonzero = torch.minimum(number_nonzero(BATCH, generator), number_nonzero(BATCH, generator))
+        x, target = parity_task(nonzero, generator)
         result = net(x)
         loss, _ = loss_fn(result.outputs, result.halting_probs, target)
         optimizer.zero_grad()
@@ -72,21 +77,23 @@ def trained() -> PonderNet:
 
 @pytest.fixture(scope="module")
 def fresh() -> tuple[Tensor, Tensor, Tensor]:
-    return parity_batch(20_000, torch.Generator().manual_seed(1234))
+    generator = torch.Generator().manual_seed(1234)
+    nonzero = number_nonzero(20_000, generator)
+    return *parity_task(nonzero, generator), nonzero
 
 
 @torch.no_grad()
 def test_parity_is_learnt(trained: PonderNet, fresh: tuple[Tensor, Tensor, Tensor]) -> None:
     x, targets, _ = fresh
     torch.manual_seed(0)
-    assert accuracy(trained.act(x).output, targets) > 0.95
-    assert accuracy(trained.act(x, halting="threshold", threshold=0.9).output, targets) > 0.95
+    assert accuracy(trained.act(x).output, targets) > 0.97
+    assert accuracy(trained.act(x, halting="threshold", threshold=0.9).output, targets) > 0.97
 
 
 @torch.no_grad()
 def test_one_step_is_not_enough(trained: PonderNet, fresh: tuple[Tensor, Tensor, Tensor]) -> None:
     x, targets, _ = fresh
-    assert accuracy(trained.act(x, halting=1).output, targets) < 0.85
+    assert accuracy(trained.act(x, halting=1).output, targets) < 0.8
 
 
 @torch.no_grad()
@@ -95,8 +102,10 @@ def test_harder_inputs_are_pondered_longer(trained: PonderNet, fresh: tuple[Tens
     torch.manual_seed(0)
     for steps in (expected_steps(trained(x).halting_probs), trained.act(x).steps.float()):
         easy, hard = steps[nonzero <= 2].mean(), steps[nonzero >= SIZE - 1].mean()
-        assert hard > easy + 0.5, (easy, hard)
-        assert rank_correlation(nonzero, steps) > 0.4
+        means = torch.stack([steps[nonzero == n].mean() for n in range(1, SIZE + 1)])
+        assert hard > easy + 0.6, (easy, hard)
+        assert rank_correlation(means, torch.arange(SIZE)) > 0.9, means
+        assert rank_correlation(steps, nonzero) > 0.35
 
 
 def ranks(values: Tensor) -> Tensor:

@@ -106,17 +106,19 @@ class PonderedSteps:
 
     def __init__(self) -> None:
         self.last: float | None = None  # the mean that was last computed
-        self._sum, self._count = 0.0, 0
+        # The sum of the steps and the number of actions: a tensor, for which compiled code isn't compiled again
+        self._totals: Tensor | None = None
 
     def update(self, halts: Tensor) -> None:
-        self._sum, self._count = self._sum + halts.sum(), self._count + halts.numel()
+        totals = torch.stack((halts.sum(), torch.ones_like(halts).sum()))
+        self._totals = totals if self._totals is None else self._totals + totals
 
     def compute_and_reset(self) -> float | None:
         """The mean since the last call, `None` if the player didn't act since."""
-        if self._count == 0:
+        if self._totals is None:
             return None
-        self.last = float(self._sum) / self._count
-        self._sum, self._count = 0.0, 0
+        steps, actions = self._totals.tolist()
+        self.last, self._totals = steps / actions, None
         return self.last
 
 
