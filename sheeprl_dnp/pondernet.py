@@ -17,7 +17,7 @@ HaltingRule = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 def halting_log_probs(logits: Tensor) -> Tensor:
-    """The log-probabilities to halt at each step, from the logits of `lambda_n` (section 2.1 of the paper).
+    """The log-probabilities to halt at each step, from the logits of `lambda_n` (section 2 of the paper).
 
     In log space, without clamps: they sum to 1, and their gradients are finite, however large the logits are.
 
@@ -37,27 +37,37 @@ def halting_log_probs(logits: Tensor) -> Tensor:
 def log_prior(max_steps: int, lambda_p: float, device: torch.device | str | None = None) -> Tensor:
     """The log-probabilities of the geometric prior, cut at `max_steps` and renormalised: `[N]`.
 
-    `p_G(n)` is proportional to `lambda_p * (1 - lambda_p)^(n - 1)` (section 2.2 of the paper, where it is not cut).
+    `p_G(n)` is proportional to `lambda_p * (1 - lambda_p)^(n - 1)` (the paper's prior isn't cut).
     """
     return (torch.arange(max_steps, device=device) * math.log1p(-lambda_p)).log_softmax(0)
 
 
 def kl_from_prior(log_probs: Tensor, lambda_p: float) -> Tensor:
-    """`KL(p || p_G)`, the regulariser of the paper (eq. 4), in nats: `[..., N]` log-probabilities to `[...]`."""
+    """`KL(p || p_G)`, the regulariser of the paper's loss, in nats: `[..., N]` log-probabilities to `[...]`."""
     return (log_probs.exp() * (log_probs - log_prior(log_probs.shape[-1], lambda_p, log_probs.device))).sum(-1)
 
 
 def expected_steps(probs: Tensor) -> Tensor:
     """`sum_n n p_n`: `[..., N]` to `[...]`, in steps."""
-    return probs @ torch.arange(1, probs.shape[-1] + 1, device=probs.device, dtype=probs.dtype)
+    return (probs * torch.arange(1, probs.shape[-1] + 1, device=probs.device)).sum(-1)
 
 
 def halting_head(in_features: int, lambda_p: float) -> nn.Linear:
-    """A linear halting module that starts at the prior: `lambda_n = lambda_p` whatever the state."""
+    """A linear halting module that starts with `lambda_n = lambda_p` whatever the state.
+
+    That is the geometric distribution, whose cut differs from the prior's: the last step takes all that is left.
+    """
+    check_lambda_p(lambda_p)
     head = nn.Linear(in_features, 1)
     nn.init.zeros_(head.weight)
     nn.init.constant_(head.bias, math.log(lambda_p / (1 - lambda_p)))
     return head
+
+
+def check_lambda_p(lambda_p: float) -> None:
+    """Raises a `ValueError` unless `lambda_p` is strictly between 0 and 1."""
+    if not 0 < lambda_p < 1:
+        raise ValueError(f"`lambda_p` must be strictly between 0 and 1, got {lambda_p}")
 
 
 class PonderOutput(NamedTuple):
@@ -97,17 +107,17 @@ class PonderNet(nn.Module):
         super().__init__()
         if max_steps < 1:
             raise ValueError(f"`max_steps` must be at least 1, got {max_steps}")
-        if not 0 < lambda_p < 1:
-            raise ValueError(f"`lambda_p` must be strictly between 0 and 1, got {lambda_p}")
+        check_lambda_p(lambda_p)
         self.step_module = step_module
         self.halting_module = halting_module
         self.max_steps = max_steps
         self.lambda_p = lambda_p
 
     def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """One ponder step: its output, its state, and the logits of `lambda_n` (`[batch]`, in full precision)."""
+        """One ponder step: its output, its state, and the logits of `lambda_n` (`[batch]`, at least float32)."""
         output, state = self.step_module(x, state)
-        return output, state, self.halting_module(state).squeeze(-1).float()
+        logits = self.halting_module(state).squeeze(-1)
+        return output, state, logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def forward(self, x: Tensor, initial_state: Tensor | None = None) -> PonderOutput:
         """Computes every step (training): the halting-weighted output, and the steps that it weighs."""
@@ -132,13 +142,15 @@ class PonderNet(nn.Module):
                 cumulative `p` reaches `threshold`; a number: at that step, which may be beyond `max_steps`.
 
         Raises:
-            ValueError: `halting` is none of these.
+            ValueError: `halting` is none of these, or `threshold` isn't above 0 and up to 1.
         """
         if isinstance(halting, int) and halting >= 1:
             return self._ponder(x, initial_state, _not_yet, halting)
         if halting == "sample":
             return self._ponder(x, initial_state, _sample)
         if halting == "threshold":
+            if not 0 < threshold <= 1:
+                raise ValueError(f"`threshold` must be above 0 and up to 1, got {threshold}")
             return self._ponder(x, initial_state, _at_threshold(threshold))
         raise ValueError(f"`halting` must be 'sample', 'threshold' or a number of steps from 1, got {halting!r}")
 
@@ -151,6 +163,10 @@ class PonderNet(nn.Module):
         ponder = self._ponder_all if torch.compiler.is_compiling() else self._ponder_needed
         return ponder(x, state, rule, last or self.max_steps)
 
+    def _log_prob(self, n: int, logits: Tensor, log_left: Tensor) -> Tensor:
+        """`log p_n`, of all that is left from the last step on."""
+        return log_left if n >= self.max_steps else log_left + F.logsigmoid(logits)
+
     def _ponder_needed(self, x: Tensor, state: Tensor | None, rule: HaltingRule, last: int) -> Halted:
         """Computes each step for the rows that reach it only."""
         rows = torch.arange(len(x), device=x.device)
@@ -158,14 +174,14 @@ class PonderNet(nn.Module):
         order, halted = [], []
         for n in range(1, last + 1):
             output, state, logits = self.step(x, state)
+            log_probs = self._log_prob(n, logits, log_left)
             if n == last:
                 order.append(rows)
-                halted.append((output, torch.full_like(rows, n), log_left))
+                halted.append((output, torch.full_like(rows, n), log_probs))
                 break
             halts = rule(n, rows, logits, log_left)
             order.append(rows[halts])
-            log_probs = (log_left + F.logsigmoid(logits))[halts]
-            halted.append((output[halts], torch.full_like(order[-1], n), log_probs))
+            halted.append((output[halts], torch.full_like(order[-1], n), log_probs[halts]))
             if len(order[-1]) == len(rows):
                 break
             goes_on = ~halts
@@ -183,8 +199,7 @@ class PonderNet(nn.Module):
         for n in range(1, last + 1):
             y, state, logits = self.step(x, state)
             output = y if output is None else torch.where(ponders.view(-1, *[1] * (y.dim() - 1)), y, output)
-            log_p = log_left if n == last else log_left + F.logsigmoid(logits)
-            log_probs = torch.where(ponders, log_p, log_probs)
+            log_probs = torch.where(ponders, self._log_prob(n, logits, log_left), log_probs)
             steps = steps + ponders
             ponders = ponders & ~rule(n, rows, logits, log_left)
             log_left = log_left + F.logsigmoid(-logits)
@@ -205,16 +220,20 @@ def _at_threshold(threshold: float) -> HaltingRule:
 
 
 class PonderLoss(nn.Module):
-    """The loss of PonderNet (eq. 3 of the paper): `sum_n p_n loss(y_n, y) + beta * KL(p || p_G)`, averaged over rows.
+    """The training loss of the paper: `sum_n p_n loss(y_n, y) + beta * KL(p || p_G)`, averaged over rows.
 
     Args:
         loss_fn: `(y_n, targets) -> [batch, ...]`, one loss per row (`reduction="none"`); averaged over what follows.
         lambda_p: the halting probability of the geometric prior.
         beta: the weight of the regulariser.
+
+    Raises:
+        ValueError: `lambda_p` isn't strictly between 0 and 1, or `loss_fn` doesn't return one loss per row.
     """
 
     def __init__(self, loss_fn: Callable[[Tensor, Tensor], Tensor], lambda_p: float = 0.01, beta: float = 0.01) -> None:
         super().__init__()
+        check_lambda_p(lambda_p)
         self.loss_fn = loss_fn
         self.lambda_p = lambda_p
         self.beta = beta
@@ -230,8 +249,7 @@ class PonderLoss(nn.Module):
         Returns:
             The total, and the parts detached: `total_loss`, `reconstruction_loss`, `kl_divergence` (nats), `avg_steps`.
         """
-        rows = len(outputs)
-        losses = torch.stack([self.loss_fn(y, targets).reshape(rows, -1).mean(1) for y in outputs.unbind(1)], 1)
+        losses = torch.stack([self._row_losses(y, targets) for y in outputs.unbind(1)], 1)  # [batch, N]
         reconstruction = (halting_probs * losses).sum(1)
         # A probability that has underflowed to 0 adds nothing, and nothing to the gradient
         log_probs = torch.where(halting_probs > 0, halting_probs, 1.0).log()
@@ -244,3 +262,12 @@ class PonderLoss(nn.Module):
             "kl_divergence": kl.mean().detach(),
             "avg_steps": expected_steps(halting_probs).mean().detach(),
         }
+
+    def _row_losses(self, output: Tensor, targets: Tensor) -> Tensor:
+        losses = self.loss_fn(output, targets)
+        if losses.shape[:1] != output.shape[:1]:
+            raise ValueError(
+                f"`loss_fn` must return one loss per row (`reduction='none'`), [{len(output)}, ...], "
+                f"got {list(losses.shape)}"
+            )
+        return losses.flatten(1).mean(1) if losses.dim() > 1 else losses

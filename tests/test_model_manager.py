@@ -11,7 +11,9 @@ mlflow = pytest.importorskip("mlflow", reason="the extra `mlflow` is not install
 
 def test_the_trained_models_are_registered_and_load_again(train: Command, tmp_path: Path) -> None:
     uri = (tmp_path / "mlruns").as_uri()
-    environment = clean_environment() | {"MLFLOW_TRACKING_URI": uri, "MLFLOW_ALLOW_FILE_STORE": "true"}
+    # MLflow would load each model once more to see what it imports: minutes
+    mlflow_settings = {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1"}
+    environment = clean_environment() | {"MLFLOW_TRACKING_URI": uri} | mlflow_settings
     manager = ["logger@metric.logger=mlflow", "model_manager.disabled=False", "exp_name=pondering"]
     train("exp=dnp_crafter_small", *TINY_CRAFTER, *manager, env=environment)
     with pytest.MonkeyPatch.context() as patch:

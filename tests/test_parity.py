@@ -36,7 +36,7 @@ def number_nonzero(rows: int, generator: torch.Generator) -> Tensor:
 
 
 def parity_task(nonzero: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Vectors with that many entries of -1 or 1 (`[rows, SIZE]`), and whether their 1s are odd in number (`[rows, 1]`)."""
+    """`[rows, SIZE]` vectors with that many entries of -1 or 1, and `[rows, 1]`: whether their 1s are odd in number."""
     places = torch.rand(len(nonzero), SIZE, generator=generator).argsort(1)
     signs = torch.randint(0, 2, places.shape, generator=generator) * 2 - 1
     x = signs * (places < nonzero[:, None])

@@ -88,7 +88,8 @@ def test_an_installed_wheel_works_without_the_checkout(wheel: Path, tmp_path: Pa
     (Path(theirs) / "dependencies.pth").write_text(json.loads(subprocess.check_output([sys.executable, "-c", code])))
     pip = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--ignore-installed", str(wheel)]
     subprocess.run(pip, check=True, capture_output=True)
-    origin = subprocess.check_output([python, "-c", "import sheeprl_dnp; print(sheeprl_dnp.__file__)"], text=True)
+    code = "import sheeprl_dnp; print(sheeprl_dnp.__file__)"
+    origin = subprocess.check_output([python, "-c", code], cwd=tmp_path, text=True)
     assert str(environment) in origin
     run = [python, "-m", "sheeprl", *DUMMY]
     result = subprocess.run(run, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True)

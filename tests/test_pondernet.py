@@ -474,3 +474,30 @@ def test_a_copy_ponders_alike_and_apart(duplicate: Callable[[PonderNet], PonderN
     assert torch.equal(act_by_sampling(net, x).output, act_by_sampling(other, x).output)
     nn.init.zeros_(other.step_module.head.weight)
     assert not torch.equal(net(x).output, other(x).output)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_fixed_number_of_steps_has_the_probability_to_halt_there(compiled: bool) -> None:
+    net, logits = PonderNet(Scripted(), First(), STEPS), torch.randn(BATCH, STEPS)
+    act = torch.compile(net.act, backend="eager", fullgraph=True) if compiled else net.act
+    for n in range(1, STEPS + 1):
+        torch.testing.assert_close(act(logits, halting=n).log_probs, halting_log_probs(logits)[:, n - 1])
+
+
+@pytest.mark.parametrize("threshold", [0, -1, 1.5, math.nan])
+def test_a_threshold_that_is_no_probability_is_refused(threshold: float) -> None:
+    with pytest.raises(ValueError, match="threshold"):
+        network().act(inputs(), halting="threshold", threshold=threshold)
+
+
+def test_a_loss_function_that_averages_over_the_rows_is_refused() -> None:
+    result = network()(inputs())
+    with pytest.raises(ValueError, match="one loss per row"):
+        PonderLoss(F.mse_loss)(result.outputs, result.halting_probs, torch.zeros(BATCH, OUTPUTS))
+
+
+@pytest.mark.parametrize("lambda_p", [0.0, 1.0, -0.5, 2.0])
+def test_a_prior_without_a_distribution_is_refused_everywhere(lambda_p: float) -> None:
+    for make in (lambda: PonderLoss(F.mse_loss, lambda_p), lambda: halting_head(HIDDEN, lambda_p)):
+        with pytest.raises(ValueError, match="lambda_p"):
+            make()
