@@ -27,29 +27,36 @@ def run_folder(cfg: DictConfig) -> str:
 
 @cache
 def resumed_step(checkpoint: str) -> int:
-    """The environment steps that a run had played when it saved `checkpoint`."""
+    """The environment steps that a run had played when it saved `checkpoint`.
+
+    Raises:
+        ConfigError: the checkpoint is missing or damaged, or isn't of a training.
+    """
     return int(load_checkpoint(checkpoint)["iter_num"]) * load_run_config(checkpoint).env.num_envs
 
 
-def load_run_config(checkpoint: str, key: str = "checkpoint.resume_from") -> DictConfig:
-    """The configuration of the run that saved `checkpoint`, which `key` names.
+def load_run_config(checkpoint: str) -> DictConfig:
+    """The configuration of the run that saved the checkpoint to resume from.
 
     Raises:
         ConfigError: there is no such checkpoint, or no configuration where its run would have it.
     """
     if not fs.is_url(checkpoint) and not os.path.isfile(checkpoint):
-        raise ConfigError(f"`{key}={checkpoint}` is not a file: it must be a checkpoint (`.ckpt`) of a run.")
+        raise ConfigError(
+            f"`checkpoint.resume_from={checkpoint}` is not a file: it must be a checkpoint (`.ckpt`) of a run."
+        )
     path = fs.run_config(checkpoint)
     try:
         return fs.load_yaml(path)
     except OSError as error:
         raise ConfigError(
-            f"`{key}={checkpoint}` has no run around it: the configuration of the run must be in `{path}`."
+            f"`checkpoint.resume_from={checkpoint}` has no run around it: "
+            f"the configuration of the run must be in `{path}`."
         ) from error
 
 
-def load_checkpoint(checkpoint: str, key: str = "checkpoint.resume_from") -> dict[str, Any]:
-    """The state saved in `checkpoint`, its tensors left on disk.
+def load_checkpoint(checkpoint: str) -> dict[str, Any]:
+    """The state saved in the checkpoint to resume from, its tensors left on disk.
 
     Raises:
         ConfigError: it can't be read, or isn't of a training.
@@ -58,10 +65,13 @@ def load_checkpoint(checkpoint: str, key: str = "checkpoint.resume_from") -> dic
         state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ConfigError(
-            f"`{key}={checkpoint}` can't be read: it must be a whole checkpoint, and this one is damaged ({error})."
+            f"`checkpoint.resume_from={checkpoint}` can't be read: "
+            f"it must be a whole checkpoint, and this one is damaged ({error})."
         ) from error
     if not isinstance(state, dict) or "iter_num" not in state:
-        raise ConfigError(f"`{key}={checkpoint}` is not a checkpoint of a training: it has no `iter_num`.")
+        raise ConfigError(
+            f"`checkpoint.resume_from={checkpoint}` is not a checkpoint of a training: it has no `iter_num`."
+        )
     return state
 
 
@@ -79,11 +89,11 @@ def check_resume(cfg: DictConfig) -> None:
                 f"`checkpoint.resume_from={checkpoint}` is of a run with `{key}={OmegaConf.select(saved, key)}`: "
                 f"this one, with `{key}={OmegaConf.select(cfg, key)}`, can only go on from its own."
             )
-    load_checkpoint(checkpoint)
-    if resumed_step(checkpoint) >= cfg.algo.total_steps:
+    played = resumed_step(checkpoint)
+    if played >= cfg.algo.total_steps:
         raise ConfigError(
             f"`algo.total_steps={cfg.algo.total_steps}` leaves nothing to do: it must be more than the "
-            f"{resumed_step(checkpoint)} steps of `checkpoint.resume_from={checkpoint}`."
+            f"{played} steps of `checkpoint.resume_from={checkpoint}`."
         )
 
 

@@ -1,12 +1,13 @@
 """Two processes train one agent: the same weights in both, from the joint batch."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import TINY_CRAFTER, Command, clean_environment, differences, load
+
+from sheeprl_dnp.summary import read_episodes
 
 DDP = ["fabric.devices=2", "fabric.strategy=ddp", "fabric.accelerator=cpu"]
 
@@ -76,5 +77,4 @@ def test_two_processes_keep_equal_weights(train: Command, tmp_path: Path, max_ha
     first, second = (load(tmp_path / f"rank_{rank}.pt") for rank in (0, 1))
     assert first["per_rank_gradient_steps"] >= 10
     assert differences(first, second) == []
-    records = [json.loads(line) for line in next(tmp_path.rglob("episodes.jsonl")).read_text().splitlines()]
-    assert {record["env"] for record in records} == {0, 1}
+    assert {episode["env"] for episode in read_episodes(tmp_path)} == {0, 1}

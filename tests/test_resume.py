@@ -1,6 +1,5 @@
 """A training that was killed goes on from its last checkpoint."""
 
-import json
 import signal
 import subprocess
 import time
@@ -9,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from conftest import BIN, TINY_CRAFTER, Command, clean_environment, differences, last_checkpoint, load, same
+
+from sheeprl_dnp.summary import read_episodes
 
 RUN = ["exp=dnp_crafter_small", *TINY_CRAFTER, "checkpoint.every=40", "checkpoint.keep_last=2"]
 
@@ -50,14 +51,13 @@ def test_a_killed_training_goes_on_as_it_was_saved_and_to_more_steps(train: Comm
         counts = {int(moment["step"]) for moment in state[name]["state"].values()}
         assert counts == {state["per_rank_gradient_steps"]}
     assert np.array_equal(buffer_rows(state, steps // 2), saved_rows)
-    assert state["rb"][0].buffer[0]._pos == total // 2 + sum(1 for _ in ended_episodes(tmp_path, env=0, upto=total))
+    assert state["rb"][0].buffer[0]._pos == total // 2 + len(ended_episodes(tmp_path, env=0, upto=total))
     assert not same(state["moments"]["high"], saved["moments"]["high"])
 
 
 def ended_episodes(folder: Path, env: int, upto: int) -> list[dict]:
     """The finished episodes of an environment, each of which adds a row to its replay buffer."""
-    lines = [line for path in folder.rglob("episodes.jsonl") for line in path.read_text().splitlines()]
-    return [record for record in map(json.loads, lines) if record["env"] == env and record["step"] <= upto]
+    return [episode for episode in read_episodes(folder) if episode["env"] == env and episode["step"] <= upto]
 
 
 def test_a_resumed_training_starts_from_the_saved_state_exactly(train: Command, tmp_path: Path) -> None:

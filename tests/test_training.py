@@ -1,16 +1,16 @@
 """The stock command on real Crafter: the same as DreamerV3 with one ponder step, reproducible, and on the record."""
 
-import json
 from pathlib import Path
 
 import pytest
 from conftest import TINY_CRAFTER, Command, differences, last_checkpoint, load
 
+from sheeprl_dnp.summary import read_episodes
+
 
 def records(folder: Path) -> list[dict]:
     """The episodes on record below a folder, in an order that doesn't depend on which process was first."""
-    lines = [line for path in folder.rglob("episodes.jsonl") for line in path.read_text().splitlines()]
-    return sorted(map(json.loads, lines), key=lambda record: (record["step"], record["env"]))
+    return sorted(read_episodes(folder), key=lambda record: (record["step"], record["env"]))
 
 
 def test_one_ponder_step_is_dreamer_v3_bit_for_bit_on_crafter(train: Command, tmp_path: Path) -> None:
