@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from sheeprl_dnp.dreamer_v3_ponder.parameters import count_parameters, dreamer_v3_actor_parameters, fit_trunk
-from sheeprl_dnp.pondernet import PonderNet, halting_head
+from sheeprl_dnp.pondernet import Halted, PonderNet, halting_head
 
 
 class PonderedActions(NamedTuple):
@@ -47,6 +47,32 @@ class PonderCell(nn.Module):
         return state, state
 
 
+class FixedSteps(nn.Module):
+    """A step module applied a fixed number of times: what stands for the `PonderNet` of an actor that never halts.
+
+    Args:
+        step_module: as for `PonderNet`.
+        steps: how many times it is applied, unless the player asks for another number.
+    """
+
+    def __init__(self, step_module: nn.Module, steps: int) -> None:
+        super().__init__()
+        self.step_module = step_module
+        self.steps = steps
+
+    def act(self, x: Tensor, halting: str | int = "sample", threshold: float = 0.5) -> Halted:
+        """The last step of all rows, whose log-probability is 0: the rules `sample` and `threshold` have no effect."""
+        steps = halting if isinstance(halting, int) else self.steps
+        output, state = self.step_module(x, None)
+        for _ in range(steps - 1):
+            output, state = self.step_module(x, state)
+        return Halted(output, torch.full(x.shape[:1], steps, device=x.device), torch.zeros(len(x), device=x.device))
+
+    def halt_at(self, x: Tensor, steps: Tensor) -> Halted:
+        """As `act`: there is one ponder step to halt at."""
+        return self.act(x)
+
+
 class PonderActor(nn.Module):
     """SheepRL's actor with a PonderNet between its trunk and its heads; without one, SheepRL's actor.
 
@@ -55,10 +81,10 @@ class PonderActor(nn.Module):
 
     Args:
         actor: any actor of SheepRL (discrete, multi-discrete, continuous, MineDojo), whose trunk and heads it takes.
-        ponder: the net that refines the `[batch, D]` features of the trunk; `None` for one ponder step.
+        ponder: what refines the `[batch, D]` features of the trunk; `None` for one ponder step.
     """
 
-    def __init__(self, actor: Actor, ponder: PonderNet | None) -> None:
+    def __init__(self, actor: Actor, ponder: PonderNet | FixedSteps | None) -> None:
         super().__init__()
         self.model, self.mlp_heads = actor.model, actor.mlp_heads
         self.ponder = ponder
@@ -141,8 +167,8 @@ class PlayerActor(nn.Module):
         return pondered.actions, pondered.policies
 
 
-def build_ponder_net(cfg: dict[str, Any]) -> PonderNet:
-    """The PonderNet of the actor of a configuration, its cell a layer like those of the trunk.
+def build_ponder_net(cfg: dict[str, Any]) -> PonderNet | FixedSteps:
+    """What ponders in the actor of a configuration, its cell a layer like those of the trunk.
 
     Its weights come from a forked generator seeded by the run: they change no other initialisation.
     """
@@ -159,8 +185,11 @@ def build_ponder_net(cfg: dict[str, Any]) -> PonderNet:
             norm_layer=norm_cls,
             norm_args={**actor_cfg.layer_norm.kw, "normalized_shape": features},
         ).apply(init_weights)
+        cell = PonderCell(mlp)
+        if not ponder_cfg.learn_halting:
+            return FixedSteps(cell, ponder_cfg.max_halts)
         head = halting_head(features, ponder_cfg.lambda_p)
-    return PonderNet(PonderCell(mlp), head, ponder_cfg.max_halts, ponder_cfg.lambda_p)
+    return PonderNet(cell, head, ponder_cfg.max_halts, ponder_cfg.lambda_p)
 
 
 def build_agent(

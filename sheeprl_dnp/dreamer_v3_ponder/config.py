@@ -19,6 +19,7 @@ def _is_number(value: Any) -> bool:
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_halts": (_is_count, "a whole number from 1"),
+    "learn_halting": (lambda v: isinstance(v, bool), "true or false"),
     "lambda_p": (lambda v: _is_number(v) and 0 < v < 1, "a number strictly between 0 and 1"),
     "beta": (lambda v: _is_number(v) and 0 <= v < float("inf"), "a number from 0"),
     "continuation": (lambda v: v in CONTINUATIONS, "'sample' or 'commit'"),
@@ -26,6 +27,11 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "halting_threshold": (lambda v: _is_number(v) and 0 < v <= 1, "a number above 0 and up to 1"),
     "eval_episodes": (_is_count, "a whole number from 1"),
 }
+
+
+def choices(ponder: dict[str, Any]) -> int:
+    """How many ponder steps the actor can halt at: one trajectory is imagined for each."""
+    return ponder.max_halts if ponder.learn_halting else 1
 
 
 def check_ponder_config(ponder: dict[str, Any]) -> None:

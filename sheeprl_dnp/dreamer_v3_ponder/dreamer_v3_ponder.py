@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
-from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
+from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config, choices
 from sheeprl_dnp.dreamer_v3_ponder.imagination import imagine
 from sheeprl_dnp.dreamer_v3_ponder.loss import ActorLoss, actor_loss, critic_loss
 from sheeprl_dnp.dreamer_v3_ponder.progress import Progress
@@ -53,6 +53,7 @@ def behaviour_learning(
         The metrics, by the names they are logged with.
     """
     ponder, actor_cfg = cfg.algo.ponder, cfg.algo.actor
+    max_halts = choices(ponder)
     # The imagination needs a computational graph only for the dynamics backpropagation
     backpropagates = reinforce_weight(actor_cfg.objective_mix, is_continuous) < 1
     with autocast_cache_scope(fabric), torch.set_grad_enabled(backpropagates):
@@ -63,7 +64,7 @@ def behaviour_learning(
             posteriors,
             recurrent_states,
             terminated,
-            max_halts=ponder.max_halts,
+            max_halts=max_halts,
             continuation=ponder.continuation,
             horizon=cfg.algo.horizon,
             gamma=cfg.algo.gamma,
@@ -71,14 +72,14 @@ def behaviour_learning(
             action_clip=float(actor_cfg.action_clip) if is_continuous else 0.0,
         )
     with autocast_cache_scope(fabric):
-        weights = imagination.weights if ponder.max_halts > 1 else None
+        weights = imagination.weights if max_halts > 1 else None
         offset, invscale = moments(imagination.lambda_values, fabric, weights)
         loss = compiled(actor_loss, fabric, cfg)(
             actor,
             imagination,
             offset,
             invscale,
-            max_halts=ponder.max_halts,
+            max_halts=max_halts,
             lambda_p=ponder.lambda_p,
             continuation=ponder.continuation,
             objective_mix=actor_cfg.objective_mix,
@@ -90,7 +91,7 @@ def behaviour_learning(
         fabric, loss.policy + ponder.beta * loss.kl, actor_optimizer, actor_cfg.clip_gradients, error_if_nonfinite=False
     )
     with autocast_cache_scope(fabric):
-        value_loss = compiled(critic_loss, fabric, cfg)(critic, target_critic, imagination, max_halts=ponder.max_halts)
+        value_loss = compiled(critic_loss, fabric, cfg)(critic, target_critic, imagination, max_halts=max_halts)
     critic_grads = update(
         fabric, value_loss, critic_optimizer, cfg.algo.critic.clip_gradients, error_if_nonfinite=False
     )
@@ -99,7 +100,7 @@ def behaviour_learning(
         "Loss/policy_loss": loss.policy.detach(),
         "Loss/value_loss": value_loss.detach(),
         **{name: norm.mean().detach() for name, norm in grads.items() if norm is not None},
-        **ponder_metrics(loss),
+        **(ponder_metrics(loss) if ponder.learn_halting else {}),
     }
 
 

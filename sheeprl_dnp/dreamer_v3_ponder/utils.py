@@ -10,8 +10,9 @@ from torch import Tensor
 
 __all__ = ["AGGREGATOR_KEYS", "MODELS_TO_REGISTER", "WeightedMoments", "add_ponder_metrics", "weighted_quantile"]
 
-PONDER_KEYS = {"Ponder/expected_steps", "Ponder/halting_entropy", "Ponder/kl", "Ponder/player_steps"}
-AGGREGATOR_KEYS = DREAMER_V3_AGGREGATOR_KEYS | PONDER_KEYS
+HALTING_KEYS = {"Ponder/expected_steps", "Ponder/halting_entropy", "Ponder/kl"}
+PLAYER_KEYS = {"Ponder/player_steps"}
+AGGREGATOR_KEYS = DREAMER_V3_AGGREGATOR_KEYS | HALTING_KEYS | PLAYER_KEYS
 
 
 def halt_mass_key(step: int) -> str:
@@ -20,9 +21,11 @@ def halt_mass_key(step: int) -> str:
 
 
 def add_ponder_metrics(cfg: dict[str, Any]) -> None:
-    """Adds the metrics of pondering to those that the run aggregates, one of them for each ponder step."""
-    masses = {halt_mass_key(step) for step in range(1, cfg.algo.ponder.max_halts + 1)}
-    for name in sorted(PONDER_KEYS | masses):
+    """Adds the metrics of pondering to those that the run aggregates, one of them for each step it can halt at."""
+    ponder, names = cfg.algo.ponder, set(PLAYER_KEYS)
+    if ponder.learn_halting:
+        names |= HALTING_KEYS | {halt_mass_key(step) for step in range(1, ponder.max_halts + 1)}
+    for name in sorted(names):
         metric = {"_target_": "torchmetrics.MeanMetric", "sync_on_compute": cfg.metric.sync_on_compute}
         cfg.metric.aggregator.metrics.setdefault(name, metric)
 
