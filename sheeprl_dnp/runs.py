@@ -1,5 +1,6 @@
 """A training run from the outside: where it logs, what it resumes from, and what its user did wrong."""
 
+import json
 import os
 import pickle
 import tempfile
@@ -35,28 +36,25 @@ def resumed_step(checkpoint: str) -> int:
     return int(load_checkpoint(checkpoint)["iter_num"]) * load_run_config(checkpoint).env.num_envs
 
 
-def load_run_config(checkpoint: str) -> DictConfig:
-    """The configuration of the run that saved the checkpoint to resume from.
+def load_run_config(checkpoint: str, key: str = "checkpoint.resume_from") -> DictConfig:
+    """The configuration of the run that saved a checkpoint, which the user named by `key`.
 
     Raises:
         ConfigError: there is no such checkpoint, or no configuration where its run would have it.
     """
     if not fs.is_url(checkpoint) and not os.path.isfile(checkpoint):
-        raise ConfigError(
-            f"`checkpoint.resume_from={checkpoint}` is not a file: it must be a checkpoint (`.ckpt`) of a run."
-        )
+        raise ConfigError(f"`{key}={checkpoint}` is not a file: it must be a checkpoint (`.ckpt`) of a run.")
     path = fs.run_config(checkpoint)
     try:
         return fs.load_yaml(path)
     except OSError as error:
         raise ConfigError(
-            f"`checkpoint.resume_from={checkpoint}` has no run around it: "
-            f"the configuration of the run must be in `{path}`."
+            f"`{key}={checkpoint}` has no run around it: the configuration of the run must be in `{path}`."
         ) from error
 
 
-def load_checkpoint(checkpoint: str) -> dict[str, Any]:
-    """The state saved in the checkpoint to resume from, its tensors left on disk.
+def load_checkpoint(checkpoint: str, key: str = "checkpoint.resume_from") -> dict[str, Any]:
+    """The state saved in a checkpoint, which the user named by `key`; its tensors are left on disk.
 
     Raises:
         ConfigError: it can't be read, or isn't of a training.
@@ -65,13 +63,10 @@ def load_checkpoint(checkpoint: str) -> dict[str, Any]:
         state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ConfigError(
-            f"`checkpoint.resume_from={checkpoint}` can't be read: "
-            f"it must be a whole checkpoint, and this one is damaged ({error})."
+            f"`{key}={checkpoint}` can't be read: it must be a whole checkpoint, and this one is damaged ({error})."
         ) from error
     if not isinstance(state, dict) or "iter_num" not in state:
-        raise ConfigError(
-            f"`checkpoint.resume_from={checkpoint}` is not a checkpoint of a training: it has no `iter_num`."
-        )
+        raise ConfigError(f"`{key}={checkpoint}` is not a checkpoint of a training: it has no `iter_num`.")
     return state
 
 
@@ -120,3 +115,15 @@ def publish_run(cfg: DictConfig) -> None:
     folder, checkpoint = run_folder(cfg), cfg.checkpoint.resume_from
     os.environ[RUN_DIR] = "" if fs.is_url(folder) else str(Path(folder).absolute())
     os.environ[START_STEP] = str(resumed_step(checkpoint) if checkpoint else 0)
+
+
+def replace_file(path: Path, content: str) -> None:
+    """Writes a file in one piece: whoever reads it finds the old content or the new one, whole."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(content)
+    os.replace(partial, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """As `replace_file`."""
+    replace_file(path, json.dumps(content, indent=1) + "\n")

@@ -7,13 +7,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from sheeprl_dnp.envs.episodes import read_episodes
+
 RECENT_EPISODES = 10
-
-
-def read_episodes(run: Path) -> list[dict[str, Any]]:
-    """The training episodes on record, in the order in which they ended."""
-    lines = [line for path in run.rglob("episodes.jsonl") for line in path.read_text().splitlines()]
-    return sorted(map(json.loads, lines), key=lambda episode: episode["step"])
 
 
 def training_lines(episodes: list[dict[str, Any]]) -> list[str]:
@@ -26,10 +22,10 @@ def training_lines(episodes: list[dict[str, Any]]) -> list[str]:
 
 def evaluation_lines(results: dict[str, Any]) -> list[str]:
     episodes = results["episodes"]
-    unlocked = Counter(name for e in episodes for name, count in (e["achievements"] or {}).items() if count > 0)
+    unlocked = Counter(name for e in episodes for name, count in e.get("achievements", {}).items() if count > 0)
     achievements = ", ".join(f"{name} {count / len(episodes):.0%}" for name, count in unlocked.most_common())
     return [
-        f"Evaluation: {len(episodes)} episodes in worlds never trained in; mean return {results['mean_reward']:.2f}, "
+        f"Evaluation: {len(episodes)} episodes in worlds never trained in; mean return {results['mean_return']:.2f}, "
         f"length {results['mean_length']:.0f}, ponder steps {results['mean_ponder_steps']:.2f}",
         f"Achievements: {achievements or 'none'}",
     ]

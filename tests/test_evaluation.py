@@ -1,6 +1,7 @@
-"""`sheeprl-eval` plays a trained agent in worlds never trained in, and writes what it did beside the checkpoint."""
+"""Trained agents play in worlds never trained in, and what they did is written beside their checkpoints."""
 
 import json
+import math
 import subprocess
 from pathlib import Path
 from statistics import fmean
@@ -33,15 +34,15 @@ def evaluate(command: Command, run: Path, *overrides: str) -> dict:
 def test_an_evaluation_plays_the_evaluation_worlds_and_writes_json(command: Command, run: Path) -> None:
     results = evaluate(command, run, "seed=1")
     episodes = results["episodes"]
-    worlds = [world_seed(worlds="evaluation", seed=0, rank=0, start_step=0, episode=number) for number in range(3)]
+    worlds = [world_seed(worlds="evaluation", seed=number, rank=0, start_step=0, episode=0) for number in range(3)]
     assert [episode["world_seed"] for episode in episodes] == worlds
-    assert results["mean_reward"] == pytest.approx(fmean(episode["reward"] for episode in episodes))
+    assert results["mean_return"] == pytest.approx(fmean(episode["return"] for episode in episodes))
     assert results["mean_ponder_steps"] == pytest.approx(fmean(episode["ponder_steps"] for episode in episodes))
     for episode in episodes:
         # Crafter's reward: 1 for each achievement unlocked, and a tenth for each point of health, of which 9 are lost
         unlocked = sum(count > 0 for count in episode["achievements"].values())
         assert len(episode["achievements"]) == 22
-        assert unlocked - 0.9 - 1e-6 <= episode["reward"] <= unlocked + 1e-6
+        assert unlocked - 0.9 - 1e-6 <= episode["return"] <= unlocked + 1e-6
         assert 1 < episode["ponder_steps"] < 4 and episode["length"] > 0
 
 
@@ -57,5 +58,91 @@ def test_the_summary_says_what_was_trained_evaluated_and_where_it_is(command: Co
     folder = next(run.rglob("run"))
     lines = summarise(folder)
     assert lines[0].startswith(f"Training: {len(next(run.rglob('episodes.jsonl')).read_text().splitlines())} episodes")
-    assert f"Evaluation: 3 episodes in worlds never trained in; mean return {results['mean_reward']:.2f}" in lines[1]
+    assert f"Evaluation: 3 episodes in worlds never trained in; mean return {results['mean_return']:.2f}" in lines[1]
     assert any(str(last_checkpoint(run).with_suffix(".eval.json")) in line for line in lines)
+
+
+def play(command: Command, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return command("python", "-m", "sheeprl_dnp.study.evaluate", *map(str, arguments))
+
+
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of DreamerV3."""
+    folder = tmp_path_factory.mktemp("baseline")
+    overrides = ["algo.total_steps=70", "run_name=run"]
+    command = [str(BIN / "sheeprl"), "exp=dnp_crafter_small_baseline", *TINY_CRAFTER, *overrides]
+    subprocess.run(command, cwd=folder, env=clean_environment(), check=True, capture_output=True)
+    return last_checkpoint(folder)
+
+
+def test_both_algorithms_play_the_same_worlds_and_the_same_command_the_same_episodes(
+    command: Command, run: Path, baseline: Path
+) -> None:
+    ponder = last_checkpoint(run)
+    first = play(command, ponder, baseline, "--episodes", 3, "--envs", 2)
+    assert first.returncode == 0, first.stderr
+    results = [json.loads(path.with_suffix(".eval.json").read_text()) for path in (ponder, baseline)]
+    worlds = [[episode["world_seed"] for episode in result["episodes"]] for result in results]
+    assert worlds[0] == worlds[1]
+    assert worlds[0] == [
+        world_seed(worlds="evaluation", seed=number, rank=0, start_step=0, episode=0) for number in range(3)
+    ]
+    assert [result["algorithm"] for result in results] == ["dreamer_v3_ponder", "dreamer_v3"]
+    assert results[1]["mean_ponder_steps"] == 1 < results[0]["mean_ponder_steps"] < 4
+    for result in results:
+        unlocked = [count > 0 for e in result["episodes"] for count in e["achievements"].values()]
+        assert sum(result["success_rates"].values()) / 100 * 3 == pytest.approx(sum(unlocked))
+        rates = list(result["success_rates"].values())
+        assert result["score"] == pytest.approx(math.exp(fmean(math.log(1 + rate) for rate in rates)) - 1)
+        assert 0 < result["latency_ms_per_action"]["median"] <= result["latency_ms_per_action"]["p95"]
+    assert play(command, ponder, "--episodes", 3, "--envs", 2).returncode == 0
+    assert json.loads(ponder.with_suffix(".eval.json").read_text())["episodes"] == results[0]["episodes"]
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7])
+def test_a_forced_number_of_ponder_steps_is_what_the_agent_takes(command: Command, run: Path, steps: int) -> None:
+    checkpoint = last_checkpoint(run)
+    assert play(command, checkpoint, "--episodes", 1, "--steps", steps).returncode == 0
+    results = json.loads(checkpoint.with_suffix(f".eval_{steps}.json").read_text())
+    assert results["steps"] == results["mean_ponder_steps"] == steps
+
+
+def test_a_video_is_recorded(command: Command, run: Path) -> None:
+    checkpoint = last_checkpoint(run)
+    result = play(command, checkpoint, "--episodes", 1, "--video")
+    assert result.returncode == 0, result.stderr
+    videos = list(checkpoint.with_suffix("").rglob("*.mp4"))
+    assert len(videos) == 1 and videos[0].stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{run}/nothing.ckpt"], "nothing.ckpt` is not a file"),
+        (["{run}/cut.ckpt"], "cut.ckpt` has no run around it"),
+        (["{baseline}", "--steps", "2"], "`--steps=2` is for agents that ponder"),
+        (["{baseline}", "--steps", "never"], "'never' is not a whole number from 1"),
+        (["{baseline}", "--episodes", "0"], "'0' is not a whole number from 1"),
+        ([], "CKPT"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_named(
+    command: Command, run: Path, baseline: Path, arguments: list[str], message: str
+) -> None:
+    (run / "cut.ckpt").write_bytes(last_checkpoint(run).read_bytes()[:1000])
+    result = play(command, *[argument.format(run=run, baseline=baseline) for argument in arguments])
+    assert result.returncode != 0
+    assert message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_damaged_checkpoint_is_named_before_any_is_played(command: Command, run: Path, baseline: Path) -> None:
+    cut = last_checkpoint(run).with_name("ckpt_999_0.ckpt")
+    cut.write_bytes(last_checkpoint(run).read_bytes()[:1000])
+    try:
+        result = play(command, baseline, cut)
+    finally:
+        cut.unlink()
+    assert result.returncode != 0
+    assert f"`CKPT={cut}` can't be read" in result.stderr and "Traceback" not in result.stderr
+    assert not list(baseline.parent.glob("ckpt_70_0.eval_*.json"))

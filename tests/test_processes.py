@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY_CRAFTER, Command, clean_environment, differences, load
 
-from sheeprl_dnp.summary import read_episodes
+from sheeprl_dnp.envs.episodes import read_episodes
 
 DDP = ["fabric.devices=2", "fabric.strategy=ddp", "fabric.accelerator=cpu"]
 
@@ -77,4 +77,4 @@ def test_two_processes_keep_equal_weights(train: Command, tmp_path: Path, max_ha
     first, second = (load(tmp_path / f"rank_{rank}.pt") for rank in (0, 1))
     assert first["per_rank_gradient_steps"] >= 10
     assert differences(first, second) == []
-    assert {episode["env"] for episode in read_episodes(tmp_path)} == {0, 1}
+    assert {episode["env"] for episode in read_episodes(next(tmp_path.rglob("version_0")).parent)} == {0, 1}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from conftest import BIN, TINY_CRAFTER, Command, clean_environment, differences, last_checkpoint, load, same
 
-from sheeprl_dnp.summary import read_episodes
+from sheeprl_dnp.envs.episodes import read_episodes
 
 RUN = ["exp=dnp_crafter_small", *TINY_CRAFTER, "checkpoint.every=40", "checkpoint.keep_last=2"]
 
@@ -57,7 +57,8 @@ def test_a_killed_training_goes_on_as_it_was_saved_and_to_more_steps(train: Comm
 
 def ended_episodes(folder: Path, env: int, upto: int) -> list[dict]:
     """The finished episodes of an environment, each of which adds a row to its replay buffer."""
-    return [episode for episode in read_episodes(folder) if episode["env"] == env and episode["step"] <= upto]
+    episodes = [episode for run in folder.rglob("version_0") for episode in read_episodes(run.parent)]
+    return [episode for episode in episodes if episode["env"] == env and episode["step"] <= upto]
 
 
 def test_a_resumed_training_starts_from_the_saved_state_exactly(train: Command, tmp_path: Path) -> None:

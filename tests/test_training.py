@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 from conftest import TINY_CRAFTER, Command, differences, last_checkpoint, load
 
-from sheeprl_dnp.summary import read_episodes
+from sheeprl_dnp.envs.episodes import read_episodes
 
 
 def records(folder: Path) -> list[dict]:
-    """The episodes on record below a folder, in an order that doesn't depend on which process was first."""
-    return sorted(read_episodes(folder), key=lambda record: (record["step"], record["env"]))
+    """The episodes of the run below a folder, in an order that doesn't depend on which process was first."""
+    run = next(folder.rglob("version_0")).parent
+    return sorted(read_episodes(run), key=lambda record: (record["step"], record["env"]))
 
 
 def test_one_ponder_step_is_dreamer_v3_bit_for_bit_on_crafter(train: Command, tmp_path: Path) -> None:

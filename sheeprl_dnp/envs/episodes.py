@@ -3,8 +3,13 @@
 import errno
 import json
 import os
+import re
+import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from sheeprl_dnp.runs import RUN_DIR, START_STEP
 
@@ -88,12 +93,55 @@ def newest_version(run_folder: str) -> Path:
     Raises:
         FileNotFoundError: there is none.
     """
-    numbers = [path.name.removeprefix("version_") for path in Path(run_folder).glob("version_*")]
-    numbers = [int(number) for number in numbers if number.isdecimal()]
-    if not numbers:
+    folders = versions(Path(run_folder))
+    if not folders:
         reason = f"`{RUN_DIR}` must hold the folder of a run, with a subfolder `version_<n>`"
         raise FileNotFoundError(errno.ENOENT, reason, str(run_folder))
-    return Path(run_folder) / f"version_{max(numbers)}"
+    return folders[-1]
+
+
+def versions(run_folder: Path) -> list[Path]:
+    """The subfolders `version_<n>` of a run, one for each time that it was started, from the first to the last."""
+    numbers = [path.name.removeprefix("version_") for path in run_folder.glob("version_*")]
+    return [run_folder / f"version_{n}" for n in sorted(int(number) for number in numbers if number.isdecimal())]
+
+
+def read_episodes(run_folder: Path) -> list[dict[str, Any]]:
+    """The training episodes of a run, in the order in which they ended, each once.
+
+    What a run played after the checkpoint that it was resumed from isn't a part of it: it was played again.
+
+    Raises:
+        ValueError: a record is damaged.
+    """
+    episodes: list[dict[str, Any]] = []
+    for folder in versions(run_folder):
+        start = resumed_from(folder)
+        episodes = [episode for episode in episodes if episode["step"] <= start]
+        if (folder / FILE_NAME).is_file():
+            episodes += map(json.loads, (folder / FILE_NAME).read_text().splitlines())
+    return sorted(episodes, key=lambda episode: episode["step"])
+
+
+def resumed_from(version: Path) -> int:
+    """The step of the checkpoint that a version of a run went on from, 0 if it began anew."""
+    try:
+        checkpoint = yaml.safe_load((version / "config.yaml").read_text())["checkpoint"]["resume_from"]
+    except FileNotFoundError:  # stopped before SheepRL wrote it, and so before its first step
+        return sys.maxsize
+    return checkpoint_step(checkpoint) if checkpoint else 0
+
+
+def checkpoint_step(checkpoint: Path | str) -> int:
+    """The environment steps played when SheepRL saved a checkpoint, from its name.
+
+    Raises:
+        ValueError: it isn't named as SheepRL names them.
+    """
+    match = re.search(r"ckpt_(\d+)_\d+\.ckpt$", str(checkpoint))
+    if not match:
+        raise ValueError(f"`{checkpoint}` is not named as a checkpoint of SheepRL, `ckpt_<step>_<rank>.ckpt`")
+    return int(match[1])
 
 
 _log_of_process = cache(EpisodeLog)

@@ -1,0 +1,107 @@
+"""What an agent costs: its parameters, and the floating-point operations of an action and of a gradient step."""
+
+import copy
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import gymnasium as gym
+import torch
+from lightning.fabric import Fabric
+from sheeprl.algos.dreamer_v3.agent import PlayerDV3
+from sheeprl.utils.env import make_env
+from torch import nn
+from torch.optim import SGD
+from torch.utils.flop_counter import FlopCounterMode
+
+from sheeprl_dnp.dreamer_v3_ponder.parameters import count_parameters
+from sheeprl_dnp.learner import Learner, build_learner
+from sheeprl_dnp.runs import write_json
+
+SAMPLE = (4, 2)  # [T, B] of the batch that is counted: the operations of a gradient step are proportional to T * B
+
+
+def costs(cfg: dict[str, Any], observation_space: gym.spaces.Dict, action_space: gym.Space) -> dict[str, Any]:
+    """Builds the agent of a configuration on the CPU, and counts.
+
+    A multiply-add of a matrix product or of a convolution is two operations; nothing else is counted. What depends on
+    chance, the ponder steps of imagined states, is that of the untrained agent.
+
+    Returns:
+        `parameters` of the `agent`, `world_model`, `actor` and `critic`, and `flops`: `per_action` of one environment,
+        at ponder step 1, 2 and so on up to N, and `per_gradient_step`.
+    """
+    cfg = copy.deepcopy(cfg)
+    cfg.algo.compile.enabled = False
+    fabric = Fabric(accelerator="cpu", devices=1)
+    # The initialisation of DreamerV3's weights takes most of the time, and changes no count
+    as_they_are = mock.patch.object(nn.init, "trunc_normal_", lambda tensor, *args, **kwargs: tensor)
+    with torch.random.fork_rng(devices=[]), redirect_stdout(StringIO()), as_they_are:
+        torch.manual_seed(0)
+        learner = build_learner(fabric, cfg, observation_space, action_space, SGD)
+        modules = {name: getattr(learner, name) for name in ("world_model", "actor", "critic")}
+        return {
+            "parameters": {
+                "agent": count_parameters(*modules.values()),
+                **{name: count_parameters(module) for name, module in modules.items()},
+            },
+            "flops": {"per_action": flops_per_action(learner), "per_gradient_step": flops_per_gradient_step(learner)},
+        }
+
+
+def count_flops(function: Callable[[], Any]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+def flops_per_gradient_step(learner: Learner) -> int:
+    algo = learner.cfg.algo
+    batch = learner.batch(*SAMPLE)
+    scale = algo.per_rank_sequence_length * algo.per_rank_batch_size / (SAMPLE[0] * SAMPLE[1])
+    return round(scale * count_flops(lambda: learner.step(batch)))
+
+
+@torch.no_grad()
+def flops_per_action(learner: Learner) -> list[int]:
+    player = learner.player
+    player.num_envs = 1
+    observation = {key: value for key, value in learner.batch(1, 1).items() if key in learner.observation_space.spaces}
+    if "ponder" not in learner.cfg.algo:
+        return [_flops_of_player(player, observation)]
+    flops = []
+    for steps in range(1, learner.cfg.algo.ponder.max_halts + 1):
+        player.actor.module.halting = steps
+        flops.append(_flops_of_player(player, observation))
+    return flops
+
+
+def _flops_of_player(player: PlayerDV3, observation: dict[str, torch.Tensor]) -> int:
+    player.init_states()
+    return count_flops(lambda: player.get_actions(observation))
+
+
+def save_costs(cfg: dict[str, Any], run_folder: Path) -> None:
+    """Prints what the agent of a run costs, and writes it to `costs.json`; once for each run."""
+    path = run_folder / "costs.json"
+    if path.is_file():
+        return
+    env = make_env(cfg, cfg.seed, 0)()
+    counted = costs(cfg, env.observation_space, env.action_space)
+    env.close()
+    print(describe(counted))
+    write_json(path, counted)
+
+
+def describe(counted: dict[str, Any]) -> str:
+    """One line for people."""
+    parameters, flops = counted["parameters"], counted["flops"]
+    per_action = [f"{count / 1e6:.3g}" for count in flops["per_action"]]
+    actions = per_action[0] if len(per_action) == 1 else f"{per_action[0]} to {per_action[-1]}"
+    return (
+        f"Parameters of the agent: {parameters['agent']:,}, of its actor: {parameters['actor']:,}; "
+        f"{actions} MFLOPs per action, {flops['per_gradient_step'] / 1e9:.4g} GFLOPs per gradient step"
+    )

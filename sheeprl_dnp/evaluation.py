@@ -1,0 +1,172 @@
+"""Frozen policies of `dreamer_v3` and of `dreamer_v3_ponder`, played in the same worlds, which no training meets."""
+
+import copy
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import fmean
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from sheeprl.algos.dreamer_v3.agent import PlayerDV3
+from sheeprl.algos.dreamer_v3.agent import build_agent as build_dreamer_v3_agent
+from sheeprl.algos.dreamer_v3.utils import prepare_obs
+from sheeprl.utils.env import make_env
+from torch import Tensor
+
+from sheeprl_dnp.dreamer_v3_ponder.agent import build_agent
+from sheeprl_dnp.envs.episode_list import EpisodeList
+from sheeprl_dnp.learner import action_sizes
+
+Record = dict[str, Any]
+
+
+class PlayerSteps:
+    """The ponder steps of the last actions of a player."""
+
+    def __init__(self, num_envs: int) -> None:
+        self.halts = torch.ones(num_envs)  # those of a player that doesn't ponder
+
+    def update(self, halts: Tensor) -> None:
+        self.halts = halts.flatten()
+
+
+def make_environments(cfg: dict[str, Any], episodes: int, num_envs: int, log_dir: str) -> gym.vector.VectorEnv:
+    """The environments of a run, which play the episodes of the seeds 0 to `episodes` - 1 between them.
+
+    Crafter's play in the worlds that are kept for evaluations.
+    """
+    cfg = copy.deepcopy(cfg)
+    if "worlds" in cfg.env.wrapper:
+        cfg.env.wrapper.worlds = "evaluation"
+
+    def make(index: int) -> gym.Env:
+        env = make_env(cfg, 0, index, log_dir, "evaluation", vector_env_idx=index)()
+        return EpisodeList(env, range(index, episodes, num_envs))
+
+    makers = [partial(make, index) for index in range(num_envs)]
+    return gym.vector.SyncVectorEnv(makers) if num_envs == 1 else gym.vector.AsyncVectorEnv(makers)
+
+
+def build_player(
+    fabric: Fabric, cfg: dict[str, Any], envs: gym.vector.VectorEnv, state: dict[str, Any], steps: PlayerSteps
+) -> PlayerDV3:
+    """The player of a checkpoint (`state`), which tells `steps` how many ponder steps it takes."""
+    space = envs.single_action_space
+    arguments = (fabric, action_sizes(space), isinstance(space, gym.spaces.Box), cfg, envs.single_observation_space)
+    build = partial(build_agent, player_steps=steps) if "ponder" in cfg.algo else build_dreamer_v3_agent
+    *_, player = build(*arguments, state["world_model"], state["actor"])
+    player.num_envs = envs.num_envs
+    return player
+
+
+@torch.no_grad()
+def play(
+    player: PlayerDV3,
+    steps: PlayerSteps,
+    envs: gym.vector.VectorEnv,
+    fabric: Fabric,
+    cfg: dict[str, Any],
+    episodes: int,
+    latencies: list[float],
+) -> Iterator[Record]:
+    """Plays the episodes of the environments with sampled actions, as in training; gives each as it ends.
+
+    Args:
+        latencies: gets the seconds of each decision, for all the environments at once.
+
+    Returns:
+        The records of `EpisodeList`, and `ponder_steps`: the mean over the actions of the episode.
+    """
+    obs, _ = envs.reset()
+    player.init_states()
+    pondered, acted = np.zeros(envs.num_envs), np.zeros(envs.num_envs)
+    ended = 0
+    while ended < episodes:
+        start = time.perf_counter()
+        actions = decide(player, fabric, cfg, obs, envs)
+        latencies.append(time.perf_counter() - start)
+        pondered += steps.halts.cpu().numpy()
+        acted += 1
+        obs, *_, info = envs.step(actions)
+        finished = np.flatnonzero(info.get("_ended", np.zeros(envs.num_envs))).tolist()
+        for index in finished:
+            yield json.loads(info["ended"][index]) | {"ponder_steps": pondered[index] / acted[index]}
+        if finished:
+            pondered[finished], acted[finished] = 0, 0
+            player.init_states(finished)
+            ended += len(finished)
+
+
+def decide(
+    player: PlayerDV3, fabric: Fabric, cfg: dict[str, Any], obs: dict[str, np.ndarray], envs: gym.vector.VectorEnv
+) -> np.ndarray:
+    torch_obs = prepare_obs(fabric, obs, cnn_keys=cfg.algo.cnn_keys.encoder, num_envs=envs.num_envs)
+    mask = {key: value for key, value in torch_obs.items() if key.startswith("mask")} or None
+    actions = player.get_actions(torch_obs, mask=mask)
+    if isinstance(envs.single_action_space, gym.spaces.Box):
+        actions = torch.cat(actions, -1)
+    else:
+        actions = torch.stack([action.argmax(-1) for action in actions], -1)
+    return actions.cpu().numpy().reshape(envs.action_space.shape)
+
+
+def crafter_results(episodes: list[Record]) -> Record:
+    """Success rates in percent of the episodes, and their score (Hafner 2021): `exp(mean ln(1 + s_i)) - 1`."""
+    names = episodes[0]["achievements"]
+    rates = {name: 100 * fmean(episode["achievements"][name] > 0 for episode in episodes) for name in names}
+    return {"score": float(np.expm1(np.log1p(list(rates.values())).mean())), "success_rates": rates}
+
+
+def results(episodes: list[Record], latencies: list[float]) -> Record:
+    """What an evaluation found: the means, and each episode in the order of its seed.
+
+    `latency_ms_per_action` is of one decision for all the environments.
+    """
+    median, p95 = np.percentile(latencies, (50, 95)) * 1000
+    return {
+        "mean_return": fmean(episode["return"] for episode in episodes),
+        "mean_length": fmean(episode["length"] for episode in episodes),
+        **(crafter_results(episodes) if "achievements" in episodes[0] else {"score": None, "success_rates": {}}),
+        "mean_ponder_steps": fmean(episode["ponder_steps"] for episode in episodes),
+        "latency_ms_per_action": {"median": round(median, 3), "p95": round(p95, 3)},
+        "episodes": sorted(episodes, key=lambda episode: episode["seed"]),
+    }
+
+
+def evaluate(
+    fabric: Fabric,
+    cfg: dict[str, Any],
+    state: dict[str, Any],
+    *,
+    episodes: int,
+    num_envs: int,
+    log_dir: str,
+    on_episode: Callable[[Record], None],
+) -> Record:
+    """Plays the policy of a checkpoint in the worlds of the seeds 0 to `episodes` - 1.
+
+    The same checkpoint, seed of PyTorch and number of environments give the same episodes.
+
+    Args:
+        state: the checkpoint.
+        log_dir: where videos go, if `cfg.env.capture_video`.
+        on_episode: called with each episode as it ends.
+
+    Returns:
+        See `results`.
+    """
+    envs = make_environments(cfg, episodes, num_envs, log_dir)
+    try:
+        steps, latencies, records = PlayerSteps(num_envs), [], []
+        player = build_player(fabric, cfg, envs, state, steps)
+        for record in play(player, steps, envs, fabric, cfg, episodes, latencies):
+            records.append(record)
+            on_episode(record)
+    finally:
+        envs.close()
+    return results(records, latencies)

@@ -1,0 +1,103 @@
+"""One gradient step of either algorithm by itself, without a training around it: to count it and to time it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import hydra
+import torch
+import torch.nn.functional as F
+from lightning.fabric import Fabric
+from sheeprl.algos.dreamer_v3 import dreamer_v3
+from sheeprl.algos.dreamer_v3.agent import PlayerDV3
+from sheeprl.algos.dreamer_v3.agent import build_agent as build_dreamer_v3_agent
+from sheeprl.algos.dreamer_v3.utils import Moments
+from torch import Tensor, nn
+
+from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
+from sheeprl_dnp.dreamer_v3_ponder.dreamer_v3_ponder import train
+from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments
+
+
+def action_sizes(space: gym.Space) -> tuple[int, ...]:
+    """The size of each action head, as SheepRL counts them."""
+    if isinstance(space, gym.spaces.Box):
+        return space.shape
+    return tuple(space.nvec.tolist()) if isinstance(space, gym.spaces.MultiDiscrete) else (int(space.n),)
+
+
+@dataclass
+class Learner:
+    """An agent with all that its `train` takes; `step(batch)` is one gradient step."""
+
+    cfg: dict[str, Any]
+    world_model: nn.Module
+    actor: nn.Module
+    critic: nn.Module
+    player: PlayerDV3
+    observation_space: gym.spaces.Dict
+    action_space: gym.Space
+    step: Callable[[dict[str, Tensor]], None]
+
+    def batch(self, sequence_length: int, batch_size: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """A random batch `[T, B, ...]`, as the replay buffer gives them."""
+        shape = (sequence_length, batch_size)
+        observations = {key: self._observations(space, shape) for key, space in self.observation_space.items()}
+        zeros = torch.zeros(*shape, 1)
+        flags = {"rewards": torch.rand(*shape, 1), "terminated": zeros, "truncated": zeros, "is_first": zeros.clone()}
+        batch = {**observations, "actions": self._actions(shape), **flags}
+        return {key: value.to(device) for key, value in batch.items()}
+
+    @staticmethod
+    def _observations(space: gym.spaces.Box, shape: tuple[int, int]) -> Tensor:
+        if space.dtype.kind == "u":
+            return torch.randint(0, 256, (*shape, *space.shape)).float()
+        return torch.rand(*shape, *space.shape)
+
+    def _actions(self, shape: tuple[int, int]) -> Tensor:
+        sizes = action_sizes(self.action_space)
+        if isinstance(self.action_space, gym.spaces.Box):
+            return torch.rand(*shape, sum(sizes))
+        return torch.cat([F.one_hot(torch.randint(size, shape), size) for size in sizes], -1).float()
+
+
+def build_learner(
+    fabric: Fabric,
+    cfg: dict[str, Any],
+    observation_space: gym.spaces.Dict,
+    action_space: gym.Space,
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+) -> Learner:
+    """The untrained agent of a configuration, of `dreamer_v3` or of `dreamer_v3_ponder`.
+
+    Args:
+        optimizer: in place of the configured ones.
+    """
+    ponders = "ponder" in cfg.algo
+    steps = PonderedSteps()
+    build = partial(build_agent, player_steps=steps) if ponders else build_dreamer_v3_agent
+    is_continuous = isinstance(action_space, gym.spaces.Box)
+    sizes = action_sizes(action_space)
+    world_model, actor, critic, target_critic, player = build(fabric, sizes, is_continuous, cfg, observation_space)
+    optimizers = [
+        fabric.setup_optimizers(
+            optimizer(module.parameters())
+            if optimizer
+            else hydra.utils.instantiate(section.optimizer, params=module.parameters(), _convert_="all")
+        )
+        for section, module in ((cfg.algo.world_model, world_model), (cfg.algo.actor, actor), (cfg.algo.critic, critic))
+    ]
+    moments = build_moments(fabric, cfg.algo.actor.moments, WeightedMoments if ponders else Moments)
+    run = partial(train, player_steps=steps) if ponders else dreamer_v3.train
+
+    def step(batch: dict[str, Tensor]) -> None:
+        agent = (world_model, actor, critic, target_critic, *optimizers)
+        run(fabric, *agent, batch, None, cfg, is_continuous, sizes, moments)
+
+    return Learner(cfg, world_model, actor, critic, player, observation_space, action_space, step)
+
+
+def build_moments(fabric: Fabric, moments: dict[str, Any], cls: type[Moments]) -> Moments:
+    return cls(moments.decay, moments.max, moments.percentile.low, moments.percentile.high).to(fabric.device)

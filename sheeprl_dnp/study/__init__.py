@@ -1,0 +1,1 @@
+"""Comparisons of several arms over several seeds: run, evaluate, score and report them."""

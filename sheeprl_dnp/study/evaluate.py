@@ -1,0 +1,163 @@
+"""`scripts/evaluate CKPT...`: frozen policies of either algorithm, on the same worlds, which no training meets."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric import Fabric
+from omegaconf import OmegaConf
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from sheeprl.utils.utils import dotdict
+from torch.distributions import Distribution
+
+from sheeprl_dnp.dreamer_v3_ponder.config import HALTING_RULES
+from sheeprl_dnp.evaluation import Record, evaluate
+from sheeprl_dnp.runs import ConfigError, load_checkpoint, load_run_config, write_json
+
+ALGORITHMS = ("dreamer_v3", "dreamer_v3_ponder")
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+
+
+def load_config(checkpoint: Path, steps: str | int | None, video: bool) -> dict[str, Any]:
+    """The configuration of the run of a checkpoint, for its evaluation.
+
+    Raises:
+        ConfigError: there is none, it is of another algorithm, or `steps` is asked of an agent that doesn't ponder.
+    """
+    cfg = dotdict(OmegaConf.to_container(load_run_config(str(checkpoint), "CKPT"), resolve=True))
+    if cfg.algo.name not in ALGORITHMS:
+        raise ConfigError(
+            f"`CKPT={checkpoint}` is of the algorithm `{cfg.algo.name}`: it must be of one of {', '.join(ALGORITHMS)}."
+        )
+    if steps is not None:
+        if "ponder" not in cfg.algo:
+            raise ConfigError(f"`--steps={steps}` is for agents that ponder: `CKPT={checkpoint}` is of `dreamer_v3`.")
+        cfg.algo.ponder.halting = steps
+    cfg.env.capture_video = video
+    return cfg
+
+
+def evaluate_checkpoint(
+    checkpoint: Path,
+    *,
+    episodes: int = 100,
+    steps: str | int | None = None,
+    num_envs: int = 8,
+    seed: int = 0,
+    video: bool = False,
+    on_episode: Callable[[Record], None] = lambda record: None,
+) -> Record:
+    """Plays the policy of a checkpoint in the worlds of the seeds 0 to `episodes` - 1, on the device of its training.
+
+    Args:
+        steps: `sample`, `threshold` or a number of ponder steps; `None`: the rule that the agent was trained with.
+        seed: of the sampled actions.
+        video: also records one environment, in `<checkpoint>_videos`.
+        on_episode: called with each episode as it ends.
+
+    Returns:
+        How it was played, and what `evaluation.results` has.
+
+    Raises:
+        ConfigError: the checkpoint can't be evaluated so.
+    """
+    cfg = load_config(checkpoint, steps, video)
+    state = load_checkpoint(str(checkpoint), "CKPT")
+    num_envs = min(num_envs, episodes)
+    Distribution.set_default_validate_args(cfg.distribution.validate_args)
+    fabric = Fabric(accelerator=cfg.fabric.accelerator, devices=1, precision=cfg.fabric.precision)
+    fabric.seed_everything(seed, verbose=False)
+    played = evaluate(
+        fabric,
+        cfg,
+        state,
+        episodes=episodes,
+        num_envs=num_envs,
+        log_dir=str(checkpoint.with_suffix("")),
+        on_episode=on_episode,
+    )
+    rule = cfg.algo.ponder.halting if "ponder" in cfg.algo else 1
+    return {
+        "checkpoint": str(checkpoint),
+        "algorithm": cfg.algo.name,
+        "steps": rule,
+        "seed": seed,
+        "num_envs": num_envs,
+        **played,
+    }
+
+
+def steps_argument(value: str) -> str | int:
+    if value in HALTING_RULES:
+        return value
+    return count_argument(value)
+
+
+def count_argument(value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 1")
+    return int(value)
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/evaluate",
+        description="Plays trained policies of DreamerV3 and Dream-&-Ponder, frozen, in the same worlds, which no "
+        "training meets. Writes <CKPT>.eval.json (with --steps: <CKPT>.eval_<STEPS>.json): returns, lengths, success "
+        "rates, score, ponder steps, latency. The same command gives the same episodes.",
+    )
+    parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CKPT", help="a .ckpt file of a run")
+    parser.add_argument("--episodes", type=count_argument, default=100, help="for each checkpoint (default: 100)")
+    parser.add_argument(
+        "--steps",
+        type=steps_argument,
+        metavar="sample|threshold|1..N",
+        help="how the agent halts: as sampled, at the threshold of its configuration, or always at that ponder step, "
+        "also beyond those it was trained with (default: as in its training)",
+    )
+    parser.add_argument("--envs", type=count_argument, default=8, help="environments played at once (default: 8)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampled actions, not of the worlds (default: 0)")
+    parser.add_argument("--video", action="store_true", help="also record one environment, in <CKPT>/evaluation_videos")
+    return parser.parse_args(arguments)
+
+
+def output_path(checkpoint: Path, steps: str | int | None) -> Path:
+    return checkpoint.with_suffix(".eval.json" if steps is None else f".eval_{steps}.json")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    try:
+        for checkpoint in options.checkpoints:  # before any work starts
+            load_config(checkpoint, options.steps, options.video)
+            load_checkpoint(str(checkpoint), "CKPT")
+        for checkpoint in options.checkpoints:
+            path = output_path(checkpoint, options.steps)
+            with Progress(*COLUMNS, TimeRemainingColumn()) as progress:
+                task = progress.add_task(str(checkpoint), total=options.episodes)
+                results = evaluate_checkpoint(
+                    checkpoint,
+                    episodes=options.episodes,
+                    steps=options.steps,
+                    num_envs=options.envs,
+                    seed=options.seed,
+                    video=options.video,
+                    on_episode=lambda record, task=task, progress=progress: progress.advance(task),
+                )
+            write_json(path, results)
+            print(summary_line(results, path))
+    except ConfigError as error:
+        raise SystemExit(f"Error: {error}") from error
+
+
+def summary_line(results: Record, path: Path) -> str:
+    score = "" if results["score"] is None else f", score {results['score']:.2f} %"
+    return (
+        f"{len(results['episodes'])} episodes: mean return {results['mean_return']:.2f}{score}, "
+        f"length {results['mean_length']:.0f}, ponder steps {results['mean_ponder_steps']:.2f}; written to {path}"
+    )
+
+
+if __name__ == "__main__":
+    main()

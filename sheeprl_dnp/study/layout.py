@@ -1,0 +1,115 @@
+"""The folder of a study: what is where, and what state each run is in.
+
+<study>/
+  study.yaml                  arms, seeds, overrides, evaluations: see `StudyConfig`
+  arms/<arm>.yaml             the configuration that its runs are started with
+  runs/<arm>/seed_<s>/        one run, in SheepRL's own layout:
+    version_<n>/              one for each time it was started: config.yaml, episodes.jsonl, checkpoint/
+    attempt_<n>.json          when it was started, for how long it ran, on what machine
+    costs.json                parameters and FLOPs
+    metrics.csv               what was logged, by step: the pondering and the losses
+    evaluation_<steps>.json   frozen policy, by the rule that chose the ponder steps
+    finished.json             written last: the run is whole
+  report/                     made from all this by `scripts/report`
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from sheeprl_dnp.envs.episodes import checkpoint_step, versions
+from sheeprl_dnp.runs import ConfigError, replace_file
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """The evaluations of the last checkpoint of each run."""
+
+    episodes: int = 100  # with the halting rule of the training
+    forced_steps: tuple[int, ...] = ()  # the numbers of ponder steps that are tried in turn on agents that ponder
+    forced_episodes: int = 50  # for each of them
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What `study.yaml` says."""
+
+    arms: tuple[str, ...]  # experiments (`exp=`): the first is what the others are compared with
+    seeds: tuple[int, ...]
+    overrides: tuple[str, ...] = ()  # of Hydra, for all the runs
+    evaluations: Evaluations = field(default_factory=Evaluations)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm with one seed."""
+
+    study: Path
+    arm: str
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        return self.study / "runs" / self.arm / f"seed_{self.seed}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm} seed {self.seed}"
+
+    @property
+    def is_finished(self) -> bool:
+        return (self.folder / "finished.json").is_file()
+
+    def checkpoints(self) -> list[Path]:
+        """From the oldest to the newest."""
+        found = [path for folder in versions(self.folder) for path in folder.glob("checkpoint/*.ckpt")]
+        return sorted(found, key=checkpoint_step)
+
+    def load(self, name: str) -> Any:
+        """The content of one of the JSON files of the run.
+
+        Raises:
+            OSError, ValueError: it is missing or damaged.
+        """
+        return json.loads((self.folder / name).read_text())
+
+
+def save_config(study: Path, config: StudyConfig, arms: Mapping[str, DictConfig]) -> None:
+    """Writes `study.yaml`, and the configuration that the runs of each arm are started with."""
+    (study / "arms").mkdir(parents=True, exist_ok=True)
+    for arm, cfg in arms.items():
+        replace_file(study / "arms" / f"{arm}.yaml", OmegaConf.to_yaml(cfg))
+    content = yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False)
+    replace_file(study / "study.yaml", content)
+
+
+def load_config(study: Path) -> StudyConfig:
+    """
+    Raises:
+        ConfigError: there is no study in the folder, or its `study.yaml` isn't one.
+    """
+    path = study / "study.yaml"
+    try:
+        content = yaml.safe_load(path.read_text())
+        evaluations = dict(content.pop("evaluations", {}))
+        evaluations["forced_steps"] = tuple(evaluations.get("forced_steps", ()))
+        lists = {key: tuple(value) for key, value in content.items()}
+        return StudyConfig(**lists, evaluations=Evaluations(**evaluations))
+    except OSError as error:
+        raise ConfigError(f"`{study}` is not a study: it must be a folder with a `study.yaml`.") from error
+    except (yaml.YAMLError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigError(f"`{path}` is not the configuration of a study: {error}.") from error
+
+
+def load_arm(study: Path, arm: str) -> DictConfig:
+    return OmegaConf.load(study / "arms" / f"{arm}.yaml")
+
+
+def runs(study: Path, config: StudyConfig) -> list[Run]:
+    """All the runs, one seed after another, so that a study that was cut short has whole comparisons."""
+    return [Run(study, arm, seed) for seed in config.seeds for arm in config.arms]

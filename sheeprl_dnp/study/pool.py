@@ -1,0 +1,121 @@
+"""The runs of a study on this machine: so many at a time, each in a process of its own, with their progress."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sheeprl_dnp.envs.episodes import FILE_NAME, versions
+from sheeprl_dnp.study.layout import Run
+
+POLL_SECONDS = 1.0
+
+
+def start(run: Run, threads: int) -> subprocess.Popen[bytes]:
+    arguments = [f"study={run.study.absolute()}", f"arm={run.arm}", f"seed={run.seed}", f"threads={threads}"]
+    writes_nothing = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with (run.folder / "job.log").open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sheeprl_dnp.study.job", *arguments, *writes_nothing],
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def played_steps(run: Run) -> int:
+    """The step of the last training episode on record: how far a run has come."""
+    for folder in reversed(versions(run.folder)):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            return int(json.loads(last_line(folder / FILE_NAME))["step"])
+    return 0
+
+
+def last_line(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        return file.read().splitlines()[-1]
+
+
+class Bars:
+    """The progress of the study: all of it, and each run that is on; plain lines where there is no terminal."""
+
+    def __init__(self, runs: Sequence[Run], total_steps: Mapping[str, int]) -> None:
+        self.runs, self.total_steps = runs, total_steps
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        self.progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self.study = self.progress.add_task(runs[0].study.name, total=sum(total_steps[run.arm] for run in runs))
+        self.tasks = {}
+
+    def say(self, text: str) -> None:
+        if self.progress.disable:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self.progress.console.print(text, highlight=False)
+
+    def started(self, run: Run) -> None:
+        self.tasks[run] = self.progress.add_task(run.name, total=self.total_steps[run.arm])
+
+    def ended(self, run: Run, said: str) -> None:
+        self.progress.remove_task(self.tasks.pop(run))
+        finished = sum(run.is_finished for run in self.runs)
+        self.say(f"{run.name}: {said} ({finished} of {len(self.runs)} runs finished)")
+
+    def update(self) -> None:
+        steps = {run: self.total_steps[run.arm] if run.is_finished else played_steps(run) for run in self.runs}
+        self.progress.update(self.study, completed=sum(steps.values()))
+        for run, task in self.tasks.items():
+            self.progress.update(task, completed=steps[run])
+
+
+def run_all(runs: Sequence[Run], total_steps: Mapping[str, int], processes: int, threads: int) -> int:
+    """Runs what isn't finished; a failed run doesn't stop the others.
+
+    Returns:
+        The exit code: 0 if all are finished.
+    """
+    bars = Bars(runs, total_steps)
+    waiting = [run for run in runs if not run.is_finished]
+    finished = len(runs) - len(waiting)
+    bars.say(f"{finished} of {len(runs)} runs are finished; {processes} at a time, {threads} threads each")
+    running: dict[Run, subprocess.Popen[bytes]] = {}
+    with bars.progress, terminated_at_the_end(running):
+        while waiting or running:
+            while waiting and len(running) < processes:
+                run = waiting.pop(0)
+                running[run] = start(run, threads)
+                bars.started(run)
+            for run, process in list(running.items()):
+                if process.poll() is not None:
+                    del running[run]
+                    bars.ended(run, "finished" if run.is_finished else f"failed: {reason(run)}")
+            bars.update()
+            time.sleep(POLL_SECONDS)
+    return 0 if all(run.is_finished for run in runs) else 1
+
+
+@contextlib.contextmanager
+def terminated_at_the_end(running: Mapping[Run, subprocess.Popen[bytes]]) -> Iterator[None]:
+    """A study that is stopped stops its runs."""
+    try:
+        yield
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+
+
+def reason(run: Run) -> str:
+    lines = (run.folder / "job.log").read_text(errors="replace").splitlines()
+    return next((line.split("Error: ", 1)[1] for line in reversed(lines) if "Error: " in line), "no message")

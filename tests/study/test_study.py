@@ -1,0 +1,172 @@
+"""`scripts/study`: whatever is killed goes on, nothing is lost and nothing counts twice."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY_CRAFTER, clean_environment
+
+from sheeprl_dnp.envs.episodes import read_episodes
+from sheeprl_dnp.study.layout import Run, load_config, runs
+
+ARMS = ["dnp_crafter_small_baseline", "dnp_crafter_small"]
+TOTAL_STEPS = 700
+TINY = [*TINY_CRAFTER, f"algo.total_steps={TOTAL_STEPS}", "algo.replay_ratio=0.05", "checkpoint.every=100"]
+
+
+def study_command(folder: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "sheeprl_dnp.study.study", str(folder), *arguments]
+
+
+def new_study(folder: Path, arms: list[str], seeds: str, *arguments: str) -> list[str]:
+    evaluations = ["--episodes", "2", "--forced-steps", "1,6", "--forced-episodes", "1"]
+    tiny = ["--overrides", *TINY]
+    return study_command(folder, "--arms", ",".join(arms), "--seeds", seeds, *evaluations, *arguments, *tiny)
+
+
+def run_command(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=550)
+
+
+def kill_after(command: list[str], seconds: float) -> bool:
+    """Kills the command and all that it started, as a machine that goes down does; whether it was still at work."""
+    process = subprocess.Popen(
+        command, env=clean_environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        process.wait(seconds)
+        return False
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+
+
+def wait_for(path: Path, pattern: str, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not list(path.glob(pattern)):
+        assert time.monotonic() < end, f"no {pattern} in {path}"
+        time.sleep(0.2)
+
+
+def assert_is_whole(run: Run) -> None:
+    """Everything of a finished run is there, once."""
+    finished = run.load("finished.json")
+    assert finished["steps"] == TOTAL_STEPS
+    assert (run.folder / finished["checkpoint"]).is_file()
+    episodes = read_episodes(run.folder)
+    ended = [(episode["env"], episode["step"]) for episode in episodes]
+    assert len(set(ended)) == len(ended) > 0
+    for env in (0, 1):  # an environment plays one episode after another: their lengths fit in its steps
+        assert sum(episode["length"] for episode in episodes if episode["env"] == env) <= TOTAL_STEPS / 2
+    header, *rows = (run.folder / "metrics.csv").read_text().splitlines()
+    steps = [int(row.split(",")[0]) for row in rows]
+    assert steps == sorted(set(steps)) and steps[-1] == TOTAL_STEPS
+    assert "Loss/policy_loss" in header.split(",")
+    assert run.load("costs.json")["parameters"]["agent"] > 1000
+    assert [episode["seed"] for episode in run.load("evaluation_default.json")["episodes"]] == [0, 1]
+
+
+def test_a_killed_study_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    command = new_study(folder, ARMS[1:], "1")
+    process = subprocess.Popen(command, env=clean_environment(), start_new_session=True, stderr=subprocess.DEVNULL)
+    run = Run(folder, ARMS[1], 1)
+    wait_for(folder, f"runs/{ARMS[1]}/seed_1/version_0/checkpoint/ckpt_[2-6]00_0.ckpt", 200)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    saved = max(run.checkpoints(), key=lambda path: path.stat().st_mtime)
+    saved.with_name("ckpt_690_0.ckpt").write_bytes(saved.read_bytes()[:1000])  # one that was cut while it was saved
+    result = run_command(study_command(folder))
+    assert result.returncode == 0, result.stderr
+    assert "1 of 1 runs finished" in result.stderr
+    assert_is_whole(run)
+    attempts = [run.load(f"attempt_{number}.json") for number in (0, 1)]
+    assert attempts[0]["from_step"] == 0 and attempts[0]["exit"] is None
+    assert 200 <= attempts[1]["from_step"] <= 600 and attempts[1]["exit"] == 0
+    assert attempts[1]["cpu_s"] > 0 and attempts[1]["machine"]["cores"] == os.cpu_count()
+    forced = {steps: run.load(f"evaluation_{steps}.json") for steps in (1, 6)}
+    assert {steps: evaluation["mean_ponder_steps"] for steps, evaluation in forced.items()} == {1: 1, 6: 6}
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.json")}
+    assert run_command(study_command(folder)).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.json")} == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_study_killed_at_random_five_times_ends_with_all_its_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    command = new_study(folder, ARMS, "1,2", "--processes", "2")
+    randomness = random.Random(0)
+    kills = sum(kill_after(command, randomness.uniform(15, 60)) for _ in range(5))
+    assert kills == 5
+    assert run_command(command).returncode == 0
+    planned = runs(folder, load_config(folder))
+    assert [(run.arm, run.seed) for run in planned] == [(arm, seed) for seed in (1, 2) for arm in ARMS]
+    for run in planned:
+        assert_is_whole(run)
+    assert sum(len(list(run.folder.glob("attempt_*.json"))) for run in planned) > 4
+
+
+def test_a_failed_run_is_named_and_the_others_are_finished(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    broken = folder / "runs" / ARMS[0] / "seed_1" / "version_0" / "checkpoint"
+    broken.mkdir(parents=True)
+    torch.save({"iter_num": TOTAL_STEPS // 2}, broken / f"ckpt_{TOTAL_STEPS}_0.ckpt")  # of which nothing else is left
+    result = run_command(new_study(folder, ARMS[:1], "1,2", "--processes", "2"))
+    assert result.returncode == 1
+    assert f"{ARMS[0]} seed 1: failed: " in result.stderr and "config.yaml" in result.stderr
+    assert f"{ARMS[0]} seed 2: finished (1 of 2 runs finished)" in result.stderr
+    assert not Run(folder, ARMS[0], 1).is_finished
+
+
+@pytest.mark.slow
+def test_a_launcher_of_hydra_runs_a_study(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    command = new_study(folder, ARMS[1:], "1,2", "--launcher", "joblib", "hydra.launcher.n_jobs=2")
+    result = run_command(command)
+    assert result.returncode == 0, result.stderr[-3000:]
+    for run in runs(folder, load_config(folder)):
+        assert_is_whole(run)
+
+
+BAD = {
+    "--arms=dnp_nothing": "dnp_nothing",
+    "--arms=ppo": "trains `ppo`",
+    "--arms=dnp_crafter_small,dnp_crafter_small": "each once",
+    "--seeds=one": "'one' is not a list of whole numbers",
+    "--overrides=algo.ponder.max_halts=0": "`algo.ponder.max_halts=0`",
+    "--overrides=algo.nothing=1": "algo.nothing",
+    "--processes=0": "'0' is not a whole number from 1",
+    "hydra.launcher.n_jobs=2": "name one with `--launcher`",
+}
+
+
+@pytest.mark.parametrize("argument", BAD)
+def test_a_bad_argument_is_named_before_any_work_starts(tmp_path: Path, argument: str) -> None:
+    arms = [] if argument.startswith("--arms") else ["--arms", ARMS[1]]
+    result = run_command(study_command(tmp_path / "study", *arms, argument))
+    assert result.returncode != 0
+    assert BAD[argument] in result.stderr and "Traceback" not in result.stderr, result.stderr
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_study_is_not_changed_by_other_arguments(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(json.dumps({"arms": ARMS, "seeds": [1]}))
+    result = run_command(study_command(tmp_path, "--seeds", "1,2"))
+    assert result.returncode == 1
+    assert "`--seeds=(1, 2)` is not that of the study" in result.stderr
+    assert load_config(tmp_path).seeds == (1,)
+
+
+def test_help_has_examples() -> None:
+    result = run_command([sys.executable, "-m", "sheeprl_dnp.study.study", "--help"])
+    assert result.returncode == 0
+    assert "scripts/study studies/first" in result.stdout

@@ -1,0 +1,75 @@
+"""Parameters and floating-point operations, counted."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_AGENT
+from omegaconf import OmegaConf
+from sheeprl.utils.utils import dotdict
+from test_configs import experiment
+
+from sheeprl_dnp import costs as costs_module
+from sheeprl_dnp.costs import costs, count_flops, describe
+
+OBSERVATIONS = gym.spaces.Dict(
+    {
+        "rgb": gym.spaces.Box(0, 255, (3, 64, 64), np.uint8),
+        "reward": gym.spaces.Box(-np.inf, np.inf, (1,), np.float32),
+    }
+)
+
+
+def counted(arm: str, *overrides: str) -> dict:
+    cfg = experiment(f"exp={arm}", *TINY_AGENT, *overrides)
+    return costs(dotdict(OmegaConf.to_container(cfg, resolve=True)), OBSERVATIONS, gym.spaces.Discrete(17))
+
+
+def test_a_multiply_add_is_two_operations() -> None:
+    layer = torch.nn.Linear(3, 5)
+    assert count_flops(lambda: layer(torch.ones(7, 3))) == 2 * 7 * 3 * 5
+
+
+def test_one_ponder_step_costs_what_dreamer_v3_costs() -> None:
+    baseline = counted("dnp_crafter_small_baseline")
+    assert counted("dnp_crafter_small", "algo.ponder.max_halts=1") == baseline
+    assert len(baseline["flops"]["per_action"]) == 1
+    parts = ("world_model", "actor", "critic")
+    assert baseline["parameters"]["agent"] == sum(baseline["parameters"][part] for part in parts)
+
+
+def test_a_ponder_step_of_an_action_costs_the_cell_and_the_halting_unit() -> None:
+    width = 16
+    cell, head = 2 * 2 * width * width, 2 * width
+    ponder = counted("dnp_crafter_small")["flops"]["per_action"]
+    fixed = counted("dnp_crafter_small_fixed")["flops"]["per_action"]
+    assert np.diff(ponder).tolist() == [cell + head] * 3
+    assert np.diff(fixed).tolist() == [cell] * 3
+    assert ponder[0] - fixed[0] == head
+
+
+def test_a_gradient_step_costs_one_behaviour_for_each_trajectory() -> None:
+    one, two, four = (
+        counted("dnp_crafter_small", f"algo.ponder.max_halts={n}")["flops"]["per_gradient_step"] for n in (1, 2, 4)
+    )
+    assert (four - two) / (two - one) == pytest.approx(2, rel=0.2)
+    fixed = counted("dnp_crafter_small_fixed")["flops"]["per_gradient_step"]
+    assert one < fixed < two
+
+
+@pytest.mark.parametrize("arm", ["dnp_crafter_small_baseline", "dnp_crafter_small"])
+def test_the_operations_of_a_sample_stand_for_those_of_the_batch(arm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = ["algo.per_rank_sequence_length=16", "algo.per_rank_batch_size=4"]
+    estimate = counted(arm, *batch)
+    monkeypatch.setattr(costs_module, "SAMPLE", (16, 4))
+    exact = counted(arm, *batch)
+    assert estimate["flops"]["per_gradient_step"] == pytest.approx(exact["flops"]["per_gradient_step"], rel=0.02)
+    assert f"{exact['flops']['per_gradient_step'] / 1e9:.4g} GFLOPs per gradient step" in describe(exact)
+
+
+def test_counting_draws_no_random_number() -> None:
+    torch.manual_seed(0)
+    first = torch.rand(3)
+    torch.manual_seed(0)
+    counted("dnp_crafter_small")
+    assert torch.equal(torch.rand(3), first)

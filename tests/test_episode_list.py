@@ -1,0 +1,48 @@
+"""The episodes of an evaluation: each seed once, whatever happens in between."""
+
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from sheeprl_dnp.envs.episode_list import EpisodeList
+
+
+class Countdown(gym.Env):
+    """Ends after as many steps as its seed says, each with a reward of 1."""
+
+    observation_space = gym.spaces.Box(0, 100, (1,), np.int64)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        assert seed is not None
+        self.left = self.difficulty = seed
+        return np.array([self.left]), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.left -= 1
+        info = {"difficulty": self.difficulty, "secret": 1}
+        return np.array([self.left]), 1.0, self.left == 0, False, info
+
+
+@pytest.fixture
+def env() -> EpisodeList:
+    return EpisodeList(gym.wrappers.RecordEpisodeStatistics(Countdown()), [3, 1, 2])
+
+
+def test_each_seed_is_played_once_and_recorded(env: EpisodeList) -> None:
+    first, _ = env.reset()
+    steps = [env.step(0) for _ in range(10)]
+    assert [first[0], *(step[0][0] for step in steps)] == [3, 2, 1, 1, 2, 1, 0, 0, 0, 0, 0]
+    assert not any(step[2] or step[3] for step in steps)
+    records = [json.loads(step[4]["ended"]) for step in steps if step[4]]
+    assert records == [{"seed": n, "return": float(n), "length": n, "difficulty": n} for n in (3, 1, 2)]
+    assert sum(step[1] for step in steps) == 6
+
+
+def test_a_reset_begins_the_list_anew(env: EpisodeList) -> None:
+    env.reset()
+    env.step(0)
+    assert env.reset()[0] == 3
+    assert len([1 for _ in range(8) if env.step(0)[4]]) == 3
