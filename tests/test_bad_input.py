@@ -17,6 +17,7 @@ BAD_VALUES = {
     "algo.ponder.max_halts=2.5": "a whole number from 1",
     "algo.ponder.max_halts=many": "a whole number from 1",
     "algo.ponder.max_halts=null": "a whole number from 1",
+    "algo.ponder.learn_halting=maybe": "true or false",
     "algo.ponder.lambda_p=1.5": "strictly between 0 and 1",
     "algo.ponder.lambda_p=0": "strictly between 0 and 1",
     "algo.ponder.beta=-1": "a number from 0",

@@ -65,6 +65,12 @@ def test_an_experiment_differs_from_its_baseline_only_in_what_ponders(name: str)
     } == set()
 
 
+@pytest.mark.parametrize("name", ["dnp_crafter", "dnp_crafter_small"])
+def test_the_control_differs_only_in_that_it_never_halts(name: str) -> None:
+    differing = differing_keys(experiment(f"exp={name}"), experiment(f"exp={name}_fixed"))
+    assert differing - {"run_name", "metric.logger.name"} == {"algo.ponder.learn_halting"}
+
+
 def test_the_baseline_is_sheeprls_own_crafter_recipe() -> None:
     baseline, recipe = experiment("exp=dnp_crafter_baseline"), experiment("exp=dreamer_v3_XL_crafter")
     changed = {key for key in differing_keys(baseline, recipe) if not key.startswith("env.wrapper.")}

@@ -1,0 +1,96 @@
+"""The control arm: an actor that always takes N steps is DreamerV3 with a deeper actor, and nothing else."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_AGENT
+from lightning.fabric import Fabric
+from omegaconf import OmegaConf
+from sheeprl.algos.dreamer_v3 import dreamer_v3
+from sheeprl.algos.dreamer_v3.utils import Moments
+from sheeprl.utils.utils import dotdict
+from test_configs import experiment
+from torch import Tensor, nn
+
+from sheeprl_dnp.dreamer_v3_ponder.agent import FixedSteps, PonderCell, PonderedSteps, build_agent
+from sheeprl_dnp.dreamer_v3_ponder.dreamer_v3_ponder import behaviour_learning
+from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, add_ponder_metrics
+
+OBSERVATIONS = gym.spaces.Dict({"rgb": gym.spaces.Box(0, 255, (3, 64, 64), np.uint8)})
+
+
+def configuration(*overrides: str) -> dotdict:
+    cfg = experiment("exp=dnp_crafter_small_fixed", *TINY_AGENT, "algo.mlp_keys.encoder=[]", *overrides)
+    return dotdict(OmegaConf.to_container(cfg, resolve=True))
+
+
+class SheepRLsActor(nn.Module):
+    """The pondering actor with the interface of SheepRL's."""
+
+    def __init__(self, actor: nn.Module) -> None:
+        super().__init__()
+        self.actor = actor
+
+    def forward(self, state: Tensor, clip: bool = True) -> tuple:
+        pondered = self.actor(state, clip=clip)
+        return pondered.actions, pondered.policies
+
+
+def learned(cfg: dotdict, is_continuous: bool, ours: bool) -> list[Tensor]:
+    """The weights of actor and critic after two updates of the behaviour, by our learning or by SheepRL's."""
+    fabric = Fabric(accelerator="cpu", devices=1)
+    torch.manual_seed(0)
+    world_model, actor, critic, target, _ = build_agent(fabric, (3,), is_continuous, cfg, OBSERVATIONS)
+    optimizers = [fabric.setup_optimizers(torch.optim.Adam(module.parameters(), 0.01)) for module in (actor, critic)]
+    roots = (torch.rand(4, 2, 4, 4), torch.randn(4, 2, 16), torch.zeros(4, 2, 1))
+    learn, moments = (behaviour_learning, WeightedMoments()) if ours else (dreamer_v3.behaviour_learning, Moments())
+    acting = actor if ours else SheepRLsActor(actor)
+    for _ in range(2):
+        learn(fabric, cfg, world_model, acting, critic, target, *optimizers, moments, *roots, is_continuous, (3,))
+    return [weights.detach() for module in (actor, critic) for weights in module.parameters()]
+
+
+@pytest.mark.parametrize("is_continuous", [False, True])
+def test_its_learning_is_dreamer_v3s_bit_for_bit(is_continuous: bool) -> None:
+    cfg = configuration()
+    ours, theirs = learned(cfg, is_continuous, ours=True), learned(cfg, is_continuous, ours=False)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_it_has_the_cell_of_the_pondering_actor_and_no_halting_unit() -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    torch.manual_seed(0)
+    fixed = build_agent(fabric, (3,), False, configuration(), OBSERVATIONS)[1].state_dict()
+    torch.manual_seed(0)
+    ponders = configuration("algo.ponder.learn_halting=True")
+    pondering = build_agent(fabric, (3,), False, ponders, OBSERVATIONS)[1].state_dict()
+    assert pondering.keys() - fixed.keys() == {"ponder.halting_module.weight", "ponder.halting_module.bias"}
+    assert all(torch.equal(weights, pondering[name]) for name, weights in fixed.items())
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("sample", 4), ("threshold", 4), (1, 1), (7, 7)])
+def test_its_player_takes_all_its_steps_unless_it_is_told_a_number(rule: str | int, expected: int) -> None:
+    fabric, steps = Fabric(accelerator="cpu", devices=1), PonderedSteps()
+    cfg = configuration(f"algo.ponder.halting={rule}", "env.num_envs=2")
+    *_, player = build_agent(fabric, (3,), False, cfg, OBSERVATIONS, player_steps=steps)
+    player.init_states()
+    player.get_actions({"rgb": torch.rand(1, 2, 3, 64, 64)})
+    assert steps.compute_and_reset() == expected
+
+
+def test_a_step_refines_the_features_of_the_one_before() -> None:
+    cell = PonderCell(nn.Linear(4, 2))
+    features = torch.randn(5, 2)
+    expected = features
+    for steps in (1, 2, 3):
+        halted = FixedSteps(cell, steps).act(features)
+        assert torch.equal(halted.output, expected)
+        assert halted.steps.tolist() == [steps] * 5 and halted.log_probs.tolist() == [0] * 5
+        expected = cell.mlp(torch.cat((features, expected), -1))
+
+
+def test_it_logs_the_steps_of_the_player_and_no_halting() -> None:
+    cfg = configuration()
+    add_ponder_metrics(cfg)
+    assert {name for name in cfg.metric.aggregator.metrics if name.startswith("Ponder/")} == {"Ponder/player_steps"}
