@@ -302,7 +302,7 @@ def test_the_lines_of_many_writers_never_mix(tmp_path: Path) -> None:
     def write(env: int) -> None:
         log = EpisodeLog(tmp_path / "episodes.jsonl", env, start_step=0, stride=1)
         for length in range(200):
-            log.write(length=length, reward=0.1, world_seed=0, achievements={"x" * 2000: env})
+            log.write(length=length, reward=0.1, world_seed=0, **{"x" * 2000: env})
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(4)))
@@ -328,7 +328,7 @@ def test_a_record_that_did_not_fit_is_written_once_there_is_room(
     with monkeypatch.context() as full:
         full.setattr("os.write", lambda descriptor, line: write(descriptor, line[:10]))
         with pytest.raises(OSError, match="No space left on device"):
-            open_log(0, 1).write(length=1, reward=0.1, world_seed=2, achievements={})
+            open_log(0, 1).write(length=1, reward=0.1, world_seed=2)
     open_log(0, 1)
     assert records(run_folder) == [{"step": 0, "length": 1, "reward": 0.1, "world_seed": 2, "env": 0}]
 

@@ -77,7 +77,9 @@ class CrafterWrapper(sheeprl_crafter.CrafterWrapper):
             return obs, reward, terminated, truncated, {}
         ended = {"achievements": info["achievements"], "world_seed": self.env._world.seed}
         if self._log:
-            self._log.write(length=self.env._step, reward=self._return, **ended)
+            counts = {f"achievement_{name}": count for name, count in info["achievements"].items()}
+            world = {"world_seed": self.env._world.seed}
+            self._log.write(length=self.env._step, reward=self._return, **world, **counts)  # as Crafter's own records
         return obs, reward, terminated, truncated, ended
 
     def render(self) -> np.ndarray:

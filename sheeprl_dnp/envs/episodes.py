@@ -35,15 +35,13 @@ class EpisodeLog:
         """Goes on to the next environment step of the run."""
         self.step += self.stride
 
-    def write(self, *, length: int, reward: float, world_seed: int, achievements: dict[str, int]) -> None:
-        """Appends a finished episode: Crafter's official record, and the step, world and environment it was played in.
+    def write(self, *, length: int, reward: float, **details: int) -> None:
+        """Appends a finished episode: the step and environment it was played in, and what else is to be known of it.
 
         Raises:
             OSError: the file can't be written (disk full, say).
         """
-        record = {"step": self.step, "length": length, "reward": round(reward, 1)}
-        record |= {"world_seed": world_seed, "env": self.env}
-        record |= {f"achievement_{name}": count for name, count in achievements.items()}
+        record = {"step": self.step, "length": length, "reward": round(reward, 1), "env": self.env, **details}
         self._unwritten += json.dumps(record).encode() + b"\n"
         self.flush()
 

@@ -55,7 +55,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--launcher", help="a launcher of Hydra: joblib, submitit_slurm, ... (extras `joblib`, `submitit`)"
     )
     how.add_argument("launcher_overrides", nargs="*", metavar="hydra.launcher.KEY=VALUE", help="of the launcher")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 def names(value: str) -> tuple[str, ...]:

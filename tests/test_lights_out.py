@@ -1,0 +1,136 @@
+"""Lights Out: the rules, boards exactly as hard as they say, Gymnasium's contract, and the record of the episodes."""
+
+import json
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from sheeprl_dnp.envs.lights_out import HARDEST, OFF, ON, LightsOut, fewest_presses, null_space, press_effects
+from sheeprl_dnp.runs import RUN_DIR, ConfigError
+
+
+def solutions(board: np.ndarray) -> list[tuple[int, ...]]:
+    """Every set of presses that makes a board dark, found by trying them all."""
+    effects = press_effects(int(len(board) ** 0.5))
+    return [presses for presses in product((0, 1), repeat=len(board)) if not ((effects @ presses + board) % 2).any()]
+
+
+def environment(**kwargs: object) -> LightsOut:
+    return LightsOut(worlds="evaluation", **kwargs)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_press_toggles_a_light_and_its_neighbours(size: int) -> None:
+    env = environment(size=size, difficulty=(1, 1), slack=100)
+    for light in range(size * size):
+        before = env.reset(seed=light)[0].reshape(size, size)
+        after = env.step(light)[0].reshape(size, size)
+        row, column = divmod(light, size)
+        plus = {(row, column), (row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)}
+        toggled = {(int(r), int(c)) for r, c in np.argwhere(before != after)}
+        assert toggled == {(r, c) for r, c in plus if 0 <= r < size and 0 <= c < size}
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_a_board_takes_exactly_as_many_presses_as_its_difficulty(size: int) -> None:
+    env = environment(size=size, difficulty=(1, HARDEST[size]))
+    for seed in range(6 if size == 4 else 30):
+        board, _ = env.reset(seed=seed)
+        assert min(map(sum, solutions(board))) == env.difficulty
+
+
+@pytest.mark.parametrize("size", HARDEST)
+def test_no_board_is_harder_than_the_hardest(size: int) -> None:
+    lights = size * size
+    presses = np.arange(2**lights, dtype=np.uint32)
+    fewest = np.full(len(presses), lights, np.uint8)
+    for idle in null_space(press_effects(size)):
+        replaced = presses ^ np.uint32(int("".join(map(str, idle)), 2))
+        fewest = np.minimum(fewest, np.bitwise_count(replaced))
+    assert fewest.max() == HARDEST[size]
+
+
+@pytest.mark.parametrize(("size", "dimension"), [(2, 0), (3, 0), (4, 4), (5, 2)])
+def test_the_presses_that_do_nothing_are_all_found(size: int, dimension: int) -> None:
+    effects, idle = press_effects(size), null_space(press_effects(size))
+    assert len({tuple(vector) for vector in idle}) == 2**dimension
+    assert not (effects @ idle.T % 2).any()
+    assert fewest_presses(idle[-1], idle) == 0
+
+
+def test_a_solution_ends_with_a_reward_and_too_many_presses_without() -> None:
+    env = environment(difficulty=(3, 3), slack=2)
+    board, info = env.reset(seed=1)
+    assert info == {}
+    lights = np.flatnonzero(solutions(board)[0]).tolist()
+    ends = [env.step(light)[1:] for light in lights]
+    assert ends == [(0.0, False, False, {})] * 2 + [(1.0, True, False, {"difficulty": 3})]
+    env.reset(seed=1)
+    ends = [env.step(lights[0])[1:] for _ in range(5)]
+    assert ends == [(0.0, False, False, {})] * 4 + [(0.0, False, True, {"difficulty": 3})]
+
+
+def test_difficulties_are_drawn_from_the_range_alike() -> None:
+    env = environment(difficulty=(2, 4))
+    env.reset(seed=0)
+    drawn = [env.reset() and env.difficulty for _ in range(600)]
+    counts = [drawn.count(difficulty) for difficulty in (2, 3, 4)]
+    assert sum(counts) == 600 and min(counts) > 150
+
+
+def test_a_seed_determines_the_boards_that_follow() -> None:
+    def boards(seed: int) -> list[list[float]]:
+        env = environment()
+        return [env.reset(seed=seed)[0].tolist(), *(env.reset()[0].tolist() for _ in range(5))]
+
+    assert boards(3) == boards(3) != boards(4)
+
+
+@pytest.mark.filterwarnings("ignore:.*not within the expected bounds")
+def test_gymnasiums_checks_pass() -> None:
+    check_env(environment(), skip_render_check=False)
+
+
+def test_the_rendered_lights_are_those_of_the_board() -> None:
+    env = environment(size=4)
+    board, _ = env.reset(seed=5)
+    image = env.render()
+    assert image.shape == (64, 64, 3) and image.dtype == np.uint8
+    centres = image[8::16, 8::16].reshape(16, 3)
+    assert [tuple(colour) for colour in centres.tolist()] == [ON if light else OFF for light in board]
+
+
+def test_the_episodes_of_a_run_are_recorded_with_their_difficulty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "version_0").mkdir()
+    monkeypatch.setenv(RUN_DIR, str(tmp_path))
+    env = LightsOut(difficulty=(1, 1), slack=0, rank=1, num_envs=4)
+    board, _ = env.reset(seed=0)
+    solving = int(np.flatnonzero(solutions(board)[0])[0])
+    env.step(solving)
+    env.reset()
+    env.step(int(not np.flatnonzero(solutions(env.reset()[0])[0])[0]))
+    environment().reset()
+    lines = (tmp_path / "version_0" / "episodes.jsonl").read_text().splitlines()
+    solved, failed = map(json.loads, lines)
+    assert solved == {"step": 4, "length": 1, "reward": 1.0, "env": 1, "difficulty": 1}
+    assert failed == {"step": 8, "length": 1, "reward": 0.0, "env": 1, "difficulty": 1}
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"size": 6}, "`env.wrapper.size=6` must be one of 2, 3, 4, 5"),
+        ({"difficulty": (0, 3)}, r"from 1 to 9 on a 3 x 3 board"),
+        ({"size": 4, "difficulty": (1, 8)}, r"`env.wrapper.difficulty=\[1, 8\]` .* from 1 to 7"),
+        ({"difficulty": (4, 2)}, "the least and the greatest"),
+        ({"slack": -1}, "`env.wrapper.slack=-1` must be a whole number from 0"),
+    ],
+)
+def test_a_board_that_cannot_be_is_named(kwargs: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        environment(**kwargs)
