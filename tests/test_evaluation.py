@@ -120,7 +120,7 @@ def test_a_video_is_recorded(command: Command, run: Path) -> None:
     ("arguments", "message"),
     [
         (["{run}/nothing.ckpt"], "nothing.ckpt` is not a file"),
-        (["{run}/cut.ckpt"], "cut.ckpt` has no run around it"),
+        (["away.ckpt"], "away.ckpt` has no run around it"),
         (["{baseline}", "--steps", "2"], "`--steps=2` is for agents that ponder"),
         (["{baseline}", "--steps", "never"], "'never' is not a whole number from 1"),
         (["{baseline}", "--episodes", "0"], "'0' is not a whole number from 1"),
@@ -128,9 +128,9 @@ def test_a_video_is_recorded(command: Command, run: Path) -> None:
     ],
 )
 def test_what_cannot_be_evaluated_is_named(
-    command: Command, run: Path, baseline: Path, arguments: list[str], message: str
+    command: Command, run: Path, baseline: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    (run / "cut.ckpt").write_bytes(last_checkpoint(run).read_bytes()[:1000])
+    (tmp_path / "away.ckpt").write_bytes(baseline.read_bytes())
     result = play(command, *[argument.format(run=run, baseline=baseline) for argument in arguments])
     assert result.returncode != 0
     assert message in result.stderr and "Traceback" not in result.stderr

@@ -1,0 +1,123 @@
+# What scripts/paperspace [COMMAND] --help prints. Sourced by scripts/paperspace.
+# shellcheck shell=bash
+
+help_all() {
+  cat << 'END'
+Usage: scripts/paperspace COMMAND [ARGUMENTS]     scripts/paperspace COMMAND --help tells more
+
+The machine
+  create             makes one that fits this project; shows its price first
+  up                 starts it, waits until SSH answers, prints what it costs and what will stop it
+  down               stops it and waits until it is off; refuses while it has work that is nowhere else
+  status             state, costs, address, idle guard, unsaved work
+  ip                 its static address: claim, assign, status
+  doctor             checks keys, tools, account, machine and GPU, each with the mend
+
+The work on it
+  bootstrap          sets the machine up, once after create; again does no harm
+  ssh                a shell, or one command
+  code               opens VS Code on it
+  run                trains there, in a tmux that survives a lost connection
+  pull               brings results here
+  sync               git both ways, never losing work
+
+Configuration: infra/paperspace.conf (copy infra/paperspace.conf.example), or environment variables of the same names.
+Exit code: 0 only when what was promised was seen, 1 for a failure, 2 for misuse.
+END
+}
+
+# The words of one command; fails where there is no such command
+help_for() {
+  case "$1" in
+    create) help_create ;;
+    up) help_up ;;
+    down) help_down ;;
+    status) help_status ;;
+    ip) help_ip ;;
+    doctor) echo 'Usage: scripts/paperspace doctor
+Checks keys, tools, account, machine settings, driver and torch; says how to mend what is wrong.' ;;
+    bootstrap) help_bootstrap ;;
+    ssh) echo 'Usage: scripts/paperspace ssh [COMMAND...]
+A shell on the machine, or COMMAND run there.' ;;
+    code) echo 'Usage: scripts/paperspace code
+Opens VS Code here, connected to the project on the machine.' ;;
+    run) help_run ;;
+    pull) echo 'Usage: scripts/paperspace pull
+Brings the results of the trainings on the machine here.' ;;
+    sync) echo 'Usage: scripts/paperspace sync
+Brings commits both ways; refuses where work could be lost, and says what.' ;;
+    *) return 1 ;;
+  esac
+}
+
+help_create() {
+  cat << 'END'
+Usage: scripts/paperspace create [OPTIONS]
+Makes a machine: Ubuntu LTS, static address, auto-shutdown as a cap, no restore point. Shows what it costs and asks. It
+ends off: scripts/paperspace up starts it.
+  --name NAME             default: PAPERSPACE_MACHINE, else sheeprl-dnp
+  --type TYPE             default: PAPERSPACE_MACHINE_TYPE, else A4000
+  --region REGION         default: PAPERSPACE_REGION, else ny2
+  --disk GB               default: PAPERSPACE_DISK_GB, else 100
+  --auto-shutdown HOURS   default: PAPERSPACE_AUTO_SHUTDOWN_HOURS, else 8
+  --template ID|NAME      default: the newest Ubuntu LTS that fits, with the GPU's driver where there is one
+  --address static|dynamic  default: static
+  --yes                   does not ask
+END
+}
+
+help_up() {
+  cat << 'END'
+Usage: scripts/paperspace up [--retry MINUTES]
+Starts the machine from whatever state it is in, waits until it is ready and SSH answers, keeps the SSH entry current,
+and prints the address, $/h and what will stop it. Run again, it changes nothing.
+  --retry MINUTES   where no machine of the type is free, asks again so long
+Waits PAPERSPACE_UP_TIMEOUT seconds (600) for ready, and as long for SSH.
+END
+}
+
+help_down() {
+  cat << 'END'
+Usage: scripts/paperspace down [--force]
+Stops the machine, and succeeds only after it was seen to be off: then nothing but its storage is billed. Refuses while
+the machine has uncommitted or unpushed work, and says what. Where SSH is dead, it stops it all the same.
+  --force   does not look for unsaved work; the machine's disk keeps it
+Waits PAPERSPACE_DOWN_TIMEOUT seconds (480).
+END
+}
+
+help_status() {
+  cat << 'END'
+Usage: scripts/paperspace status [--json]
+State, uptime, costs now and while off, address, idle guard, and work that is nowhere else.
+END
+}
+
+help_ip() {
+  cat << 'END'
+Usage: scripts/paperspace ip status
+       scripts/paperspace ip claim [--yes]     buys a static address in the machine's region; asks first
+       scripts/paperspace ip assign [ADDRESS]  gives a claimed address to the machine; default: the free one
+A static address stays the same from start to start, and is billed whether the machine is on or off.
+END
+}
+
+help_bootstrap() {
+  cat << 'END'
+Usage: scripts/paperspace bootstrap [--drive //ADDRESS/SHARE --drive-user NAME]
+Sets the machine up over SSH: packages, clone, .venv, git, tmux, idle guard. What is there already is left alone.
+  --drive, --drive-user   mounts a shared drive too, for data sets and checkpoints; both as the console shows them
+END
+}
+
+help_run() {
+  cat << 'END'
+Usage: scripts/paperspace run [--down] [--debug] EXPERIMENT [OVERRIDE...]
+       e.g. scripts/paperspace run dnp_crafter seed=1
+       scripts/paperspace run --follow [--down]
+Pushes local commits, starts the training on the machine inside tmux, and follows its log; Ctrl-C leaves it running.
+  --down    stops the machine when the training has ended and its results are here
+  --debug   lets a debugger of VS Code attach
+  --follow  follows the training that runs, or that ran last
+END
+}

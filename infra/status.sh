@@ -1,0 +1,70 @@
+# The command status: state, costs, address, idle guard, work that is nowhere else. Sourced by scripts/paperspace.
+# shellcheck shell=bash disable=SC2016 # jq has variables of its own
+
+cmd_status() {
+  local json=""
+  if [[ "${1:-}" == --json ]]; then
+    json=yes
+    shift
+  fi
+  (($# == 0)) || misuse "status does not know '$1'; see scripts/paperspace status --help."
+  machine_find
+  local status
+  status="$(status_json)"
+  if [[ -n "$json" ]]; then
+    echo "$status"
+  else
+    status_text "$status"
+  fi
+}
+
+# Null stands for what cannot be known: without SSH, nothing of the inside
+status_json() {
+  local guard=null work=null events="[]"
+  if [[ "$STATE" == ready ]] && work="$(unsaved_work_json)"; then
+    guard="$(ssh_guard_state | jq -Rsc 'rtrimstr("\n")')"
+  else
+    work=null
+  fi
+  [[ "$STATE" == off ]] || ! api_list_events "$MACHINE_ID" || events="$(answer -c .items)"
+  jq --argjson events "$events" --argjson guard "$guard" --argjson work "$work" "$COSTS_JQ"'
+    def seconds: sub("\\.[0-9]+"; "") | sub("\\+00:00$"; "Z") | now - fromdateiso8601 | floor;
+    ([$events[] | select((.name == "start" or .name == "create") and .state != "error" and .state != "cancelled")][0]
+      | if . then .dtStarted // .dtCreated | seconds else null end) as $uptime
+    | {id, name, state, machineType, region, address: .publicIp, addressType: .publicIpType,
+      billed: (.state != "off"), dollarsPerHour: .usageRate, uptimeSeconds: $uptime,
+      dollarsSinceStart: (if $uptime then $uptime / 3600 * .usageRate * 100 | round / 100 else null end),
+      dollarsPerMonthWhileOff: resting, whileOff: resting_note,
+      autoShutdownHours: (if .autoShutdownEnabled then .autoShutdownTimeout else null end),
+      restorePoint: .restorePointEnabled, idleGuard: $guard, unsavedWork: $work}' <<< "$MACHINE"
+}
+
+# A list of lines; fails where SSH does not answer
+unsaved_work_json() {
+  local work
+  [[ -n "$ADDRESS" ]] || return 1
+  ssh_write_entry "$ADDRESS"
+  work="$(remote_unsaved_work)" || return 1
+  jq -Rsc 'split("\n") | map(select(. != ""))' <<< "$work"
+}
+
+status_text() {
+  jq -r "$COSTS_JQ"'
+    def duration: (if . < 3600 then "" else "\(. / 3600 | floor) h " end) + "\(. % 3600 / 60 | floor) min";
+    "\(.name) (\(.id)): \(.state)" + (if .uptimeSeconds then ", started \(.uptimeSeconds | duration) ago" else "" end)
+      + "; \(.machineType) in \(.region)",
+    "  address     \(.address // "none") (\(.addressType))"
+      + if .addressType == "dynamic" then ": another one after each start" else "" end,
+    "  now         " + if .billed | not then "only what it costs while off"
+      else "$\(.dollarsPerHour | money)/h"
+        + if .dollarsSinceStart then ", about $\(.dollarsSinceStart | money) since its start" else "" end end,
+    "  while off   \(.whileOff)",
+    (if .state == "ready" then "SSH does not answer" else "it can be asked when the machine is ready" end) as $unknown
+    | "  idle guard  \(.idleGuard // "unknown: \($unknown)")",
+    "  work        " + if .unsavedWork == null then "unknown: \($unknown)"
+      elif .unsavedWork == [] then "none is unsaved"
+      else "nowhere else:\n" + (.unsavedWork | map("    " + .) | join("\n")) end,
+    if .restorePoint then "  Beware: its restore point resets the disk at each stop. Turn it off at '"$CONSOLE_URL"'."
+      else empty end' <<< "$1"
+  echo "  shutdown    $(auto_shutdown_note)"
+}

@@ -1,0 +1,129 @@
+# Trainings on the machine: run. Sourced by infra/work.sh.
+# shellcheck shell=bash
+
+# Where `run --debug` waits, on the loopback of both sides; .vscode/launch.json attaches there
+readonly DEBUG_PORT=5678
+
+cmd_run() {
+  local down="" debug="" follow="" overrides=() branch
+  while (($#)); do
+    case "$1" in
+      --down) down=yes ;;
+      --debug) debug=yes ;;
+      --follow) follow=yes ;;
+      -*) misuse "run does not know '$1'; see scripts/paperspace run --help." ;;
+      *) overrides+=("$1") ;;
+    esac
+    shift
+  done
+  need_tools git ssh
+  if [[ -n "$follow" ]]; then
+    ((${#overrides[@]} == 0)) || misuse "run --follow takes no experiment: it follows the training that runs, or that ran last."
+    ssh_need
+  else
+    start_training
+  fi
+  finish_training
+}
+
+# Uses the caller's `overrides` and `debug`
+start_training() {
+  local code=0 port=0
+  ((${#overrides[@]} > 0)) || misuse "run needs an experiment, e.g. scripts/paperspace run dnp_crafter seed=1"
+  [[ "${overrides[0]}" == *=* ]] || overrides[0]="exp=${overrides[0]}"
+  branch="$(branch_here)"
+  refuse_dirt_here
+  [[ -z "$debug" ]] || { port="$DEBUG_PORT" && refuse_busy_port; }
+  ssh_need
+  refuse_second_training
+  update_machine "$branch"
+  say "Starting on the machine, at $(git_here log -1 --format='%h %s'): sheeprl ${overrides[*]}"
+  ssh_script "$REPO/infra/remote/training" start "$(remote_dir)" "$port" "${overrides[@]}" >&2 || code=$?
+  case "$code" in
+    0) ;;
+    4) refuse_second_training ;;
+    *) die "The training did not start on the machine; the reason is above." ;;
+  esac
+  [[ -z "$debug" ]] || say "It waits for a debugger: in VS Code, start \"Attach to run --debug\" (port $DEBUG_PORT, forwarded while this command runs)."
+}
+
+refuse_second_training() {
+  local running
+  running="$(on_training running < /dev/null)" || return 0
+  die "A training runs on the machine already: $running. Follow it: scripts/paperspace run --follow; or stop it: scripts/paperspace ssh tmux kill-session -t training"
+}
+
+refuse_busy_port() {
+  ! (exec 3<> "/dev/tcp/127.0.0.1/$DEBUG_PORT") 2> /dev/null ||
+    die "Port $DEBUG_PORT of this computer, which --debug forwards, is taken by another program; end that one first."
+}
+
+# COMMAND ARGUMENT...: of infra/remote/training
+on_training() {
+  local command="$1"
+  shift
+  ssh_script "$REPO/infra/remote/training" "$command" "$(remote_dir)" "$@"
+}
+
+# Shows the training until it ends, and exits as it did. Uses the caller's `down` and `debug`.
+finish_training() {
+  local status
+  trap stop_following INT TERM HUP
+  follow_training
+  trap - INT TERM HUP
+  read_status
+  if [[ -n "$status" ]]; then
+    say "The training ended with status $status."
+  else
+    say "The training left no exit status: it was killed, or the machine was switched off."
+    status=1
+  fi
+  if [[ -n "$down" ]]; then
+    pull_results || { wait_again && pull_results; } || die "The results could not be pulled, so the machine stays on, and is billed. Try again: scripts/paperspace pull, then down"
+    cmd_down
+  else
+    say "Bring the results here: scripts/paperspace pull"
+  fi
+  exit "$status"
+}
+
+# Sets the caller's `status`
+read_status() {
+  until status="$(on_training status)"; do
+    wait_again || die "The training ended, but the machine does not answer any more; see scripts/paperspace status."
+  done
+}
+
+# A lost connection is made again, as long as the machine may come back
+follow_training() {
+  local lines=+1 code SSH_OPTIONS=()
+  [[ -z "$debug" ]] || SSH_OPTIONS=(-L "127.0.0.1:$DEBUG_PORT:127.0.0.1:$DEBUG_PORT")
+  while :; do
+    code=0
+    on_training follow "$lines" || code=$?
+    case "$code" in
+      0) return ;;
+      255) ;;
+      *) die "The machine has no training to follow." ;;
+    esac
+    say "The connection is lost; the training goes on. Connecting again."
+    sleep "$PAPERSPACE_POLL_SECONDS"
+    wait_again || die "The machine does not answer any more; see scripts/paperspace status. Results are safe on its disk: scripts/paperspace up, then pull"
+    lines=10
+  done
+}
+
+# Without the forwarded port, which the next one to follow needs
+# shellcheck disable=SC2034 # ssh_remote reads it
+wait_again() {
+  local SSH_OPTIONS=()
+  ssh_wait "$PAPERSPACE_UP_TIMEOUT"
+}
+
+stop_following() {
+  trap - INT TERM HUP
+  say ""
+  say "Not followed any more; the training goes on${down:+, and the machine stays on when it ends (its idle guard stops it later)}."
+  say "Follow it again: scripts/paperspace run --follow${down:+ --down}; stop it: scripts/paperspace ssh tmux kill-session -t training"
+  exit 130
+}
