@@ -1,0 +1,213 @@
+"""`scripts/score FILE...`: the official score of training episodes on Crafter (Hafner 2021, arXiv 2109.06780).
+
+Episodes that end within the budget of environment steps count; one that crosses it is dropped. The published standard
+deviations over seeds are those of the population (`ddof=0`), and so are these.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from crafter import constants
+
+BUDGET = 1_000_000  # environment steps, of the official protocol
+PREFIX = "achievement_"
+ACHIEVEMENTS = tuple(constants.achievements)
+KEYS = ("length", "reward", *(PREFIX + name for name in ACHIEVEMENTS))
+
+Record = dict[str, Any]
+
+
+class RecordError(ValueError):
+    """Bad input of the user, in one sentence."""
+
+
+def unlocked(records: Sequence[Record]) -> np.ndarray:
+    """Which achievements each episode unlocked at least once: bool [episodes, achievements]."""
+    return np.array([[record[PREFIX + name] >= 1 for name in ACHIEVEMENTS] for record in records])
+
+
+def score(success_rates: np.ndarray) -> np.ndarray:
+    """`exp(mean_i ln(1 + s_i)) - 1` (section 3.2) of success rates in percent: [..., achievements] to [...]."""
+    return np.expm1(np.log1p(success_rates).mean(-1))
+
+
+def within_budget(records: Sequence[Record], budget: int) -> list[Record]:
+    """The episodes that ended by the step `budget`: by their `step`, or else by the running sum of their lengths."""
+    ends = np.cumsum([record["length"] for record in records])
+    return [record for record, end in zip(records, ends, strict=True) if record.get("step", end) <= budget]
+
+
+def summarise(records: Sequence[Record]) -> dict[str, Any]:
+    """Their number, score and success rates in percent, and mean reward (the records' own) and length in steps."""
+    rates = 100 * unlocked(records).mean(0)
+    return {
+        "episodes": len(records),
+        "score": float(score(rates)),
+        "reward": float(np.mean([record["reward"] for record in records])),
+        "length": float(np.mean([record["length"] for record in records])),
+        "success_rates": dict(zip(ACHIEVEMENTS, rates.tolist(), strict=True)),
+    }
+
+
+def read_records(path: Path) -> Iterator[tuple[str, list[Record]]]:
+    """The episodes of each seed that a file has, with a name for it.
+
+    Args:
+        path: records, one JSON object a line; or `.json`, official results of one or more seeds; or the folder of a run
+            of ours, whose episodes are put together if it was resumed.
+
+    Raises:
+        RecordError: it can't be read, or has something else.
+    """
+    try:
+        if path.is_dir():
+            yield str(path), _read_run(path)
+        elif path.suffix == ".json":
+            yield from _read_results(path)
+        else:
+            yield str(path), _read_lines(path)
+    except OSError as error:
+        raise RecordError(f"`{path}` can't be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise RecordError(
+            f"`{path}` is not text: it must have one JSON object a line, the record of an episode."
+        ) from error
+
+
+def score_files(paths: Sequence[Path], budget: int) -> dict[str, Any]:
+    """The `summarise` of each file (of each seed, in results of several), and mean and standard deviation over them.
+
+    Raises:
+        RecordError: a file can't be read, or has no episode within the budget.
+    """
+    files = {}
+    for path in paths:
+        for name, records in read_records(path):
+            episodes = within_budget(records, budget)
+            if not episodes:
+                raise RecordError(f"`{name}` has no episode that ended within the budget of {budget:,} steps.")
+            files[name] = summarise(episodes)
+    results = list(files.values())
+    return {"budget": budget, "files": files, "mean": _over(results, np.mean), "std": _over(results, np.std)}
+
+
+def _over(results: list[dict[str, Any]], statistic: Callable[[list[float]], np.floating]) -> dict[str, Any]:
+    """A statistic of each number in `results`, which all have the same keys."""
+    return {
+        key: _over([r[key] for r in results], statistic)
+        if isinstance(results[0][key], dict)
+        else float(statistic([r[key] for r in results]))
+        for key in results[0]
+    }
+
+
+def _read_run(folder: Path) -> list[Record]:
+    from sheeprl_dnp.envs.episodes import read_episodes  # here, since PyTorch takes seconds to import
+
+    try:
+        return [_check(record, f"`{folder}`, episode {n}") for n, record in enumerate(read_episodes(folder), 1)]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise RecordError(f"`{folder}` has a damaged record of an episode: {error}.") from error
+
+
+def _read_lines(path: Path) -> list[Record]:
+    lines = enumerate(path.read_text().split("\n"), 1)
+    return [_parse(line, f"`{path}`, line {n}") for n, line in lines if line.strip()]
+
+
+def _read_results(path: Path) -> Iterator[tuple[str, list[Record]]]:
+    """Of a dict of lists for each seed: `xs` (end steps), `length`, `reward`, `achievement_...`."""
+    try:
+        content = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise RecordError(f"`{path}` is damaged: {error}.") from error
+    for index, seed in enumerate(content if isinstance(content, list) else [content]):
+        where = f"`{path}`, seed {index}"
+        if not isinstance(seed, dict) or not all(isinstance(seed.get(key), list) for key in ("xs", *KEYS)):
+            raise RecordError(
+                f"{where} is not a result of Crafter: it needs lists `xs`, `length`, `reward`, `{PREFIX}…`."
+            )
+        if len({len(seed[key]) for key in ("xs", *KEYS)}) > 1:
+            raise RecordError(f"{where} is damaged: its lists differ in length.")
+        columns = zip(*(seed[key] for key in ("xs", *KEYS)), strict=True)
+        records = [dict(zip(("step", *KEYS), values, strict=True)) for values in columns]
+        yield f"{path}, seed {index}", [_check(record, f"{where}, episode {n}") for n, record in enumerate(records, 1)]
+
+
+def _parse(line: str, where: str) -> Record:
+    try:
+        return _check(json.loads(line), where)
+    except json.JSONDecodeError as error:
+        raise RecordError(f"{where} is damaged: it is not a JSON object ({error.msg}).") from error
+
+
+def _check(record: Any, where: str) -> Record:
+    """
+    Raises:
+        RecordError: it isn't the record of an episode on Crafter, which `where` names.
+    """
+    if not isinstance(record, dict):
+        raise RecordError(f"{where} is damaged: it is not a JSON object.")
+    for key in KEYS:
+        if key not in record:
+            raise RecordError(f"{where} is not a record of Crafter: it has no `{key}`.")
+    for key in (*KEYS, *record.keys() & {"step"}):
+        if not _is_valid(key, record[key]):
+            raise RecordError(f"{where} is damaged: `{key}` can't be {json.dumps(record[key])}.")
+    return record
+
+
+def _is_valid(key: str, value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return False
+    return key == "reward" or value >= (1 if key == "length" else 0)
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/score",
+        description="The official Crafter score of training episodes, of any program, as JSON: episodes, score (%), "
+        "reward, length (steps) and success rates (%) of each file, then mean and standard deviation over the files.",
+        epilog="The official protocol takes training episodes within 1M steps: it is not comparable with the score of "
+        "a frozen policy (scripts/evaluate). Few episodes bias the score low: compare equal numbers of them.",
+    )
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="Crafter's record of episodes, one JSON object a line (stats.jsonl, our episodes.jsonl), a file for each "
+        "seed; or an official result (.json: each of its seeds counts as a file); or the folder of a run",
+    )
+    parser.add_argument(
+        "--budget",
+        type=_steps,
+        default=BUDGET,
+        metavar="STEPS",
+        help=f"environment steps; an episode that ends later is left out (default: {BUDGET})",
+    )
+    return parser.parse_args(arguments)
+
+
+def _steps(value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 1")
+    return int(value)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    try:
+        print(json.dumps(score_files(options.files, options.budget), indent=1, allow_nan=False))
+    except RecordError as error:
+        sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    main()

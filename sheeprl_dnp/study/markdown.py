@@ -1,0 +1,119 @@
+"""The text of a report: `report.md`."""
+
+from sheeprl_dnp.study import tables
+from sheeprl_dnp.study.results import Results
+
+
+def markdown(results: Results, captions: dict[str, str]) -> str:
+    """
+    Args:
+        captions: by the file name of the figure.
+    """
+    blocks = [
+        [f"# {results['study']}"],
+        [_summary(results)],
+        *_problems(results),
+        ["## Comparison"],
+        tables.main_table(results),
+        _notes(results),
+        *_forced(results),
+        *_difficulty(results),
+        ["## Figures"],
+        *([f"![{caption}]({name})", "", f"{caption}."] for name, caption in captions.items()),
+        ["## Differences between the configurations"],
+        *_configurations(results),
+        ["## Machines"],
+        _machines(results),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def _summary(results: Results) -> str:
+    runs, steps = results["runs"], results["steps_of_runs"]
+    text = f"{runs['finished']} of {runs['of']} runs are finished, and reported here, up to step {results['budget']:,}"
+    if len(steps) > 1:
+        text += f": the runs are not equally long ({', '.join(f'{n:,}' for n in steps)} steps), so the least counts"
+    return f"{text}. The first arm, `{next(iter(results['arms']))}`, is what the others are compared with."
+
+
+def _problems(results: Results) -> list[list[str]]:
+    """The runs that are missing, unfinished or damaged."""
+    if not results["problems"]:
+        return []
+    lines = [f"- {problem['run']}: {problem['reason']}" for problem in results["problems"]]
+    return [["## Not reported, or not in full"], lines]
+
+
+def _notes(results: Results) -> list[str]:
+    """How to read the main table."""
+    notes = [
+        "In brackets: 95 % intervals of the stratified percentile bootstrap over seeds, each seed one point; one seed "
+        "has none. Of few seeds they are too narrow: with 3 seeds they cover the true mean in about 76 % of cases, "
+        "with 5 in 82 %, with 10 in 90 %. "
+        "The interquartile mean of fewer than 4 seeds is their mean.",
+        "Difference: paired by seed. Probability of improvement: that a seed of the arm is above a seed of the first "
+        "arm, where a tie counts half; 1.00 [1.00, 1.00] says only that no seed was below.",
+        *_protocol_notes(results),
+        "FLOPs: a multiply-add counts two. Wall and CPU time are sums over the attempts at a run, and depend on what "
+        "else the machine did.",
+    ]
+    return [f"- {note}" for note in notes]
+
+
+def _protocol_notes(results: Results) -> list[str]:
+    worlds = results["worlds"]
+    same = "the same worlds for all runs" if worlds["same_for_all"] else "**not the same worlds for all runs**"
+    met = (
+        f"{worlds['met_in_training']} of these worlds were met in training"
+        if worlds["met_in_training"]
+        else ("none of them was met in training")
+    )
+    episodes = " or ".join(map(str, worlds["episodes"])) or "no"
+    notes = [f"Frozen policies: {episodes} episodes each, {same}, {met}. The reward is the environment's."]
+    if not results["plays_crafter"]:
+        return notes
+    return [
+        "The two protocols are not comparable with each other: training episodes are of all the policies from the "
+        "first to the last. Published scores are of training episodes, within 1M steps.",
+        "The score is biased low where episodes are few, and an arm whose episodes are longer has fewer of them: hence "
+        f"the row with equal numbers ({results['fewest_episodes']} episodes, what the run with the fewest has).",
+        *notes,
+    ]
+
+
+def _forced(results: Results) -> list[list[str]]:
+    table = tables.forced_table(results)
+    title = ["### Return of the frozen policy with a forced number of ponder steps"]
+    return [title, table] if table else []
+
+
+def _difficulty(results: Results) -> list[list[str]]:
+    table = tables.difficulty_table(results)
+    if not table:
+        return []
+    lines = [f"- `{name}`: {_rho(arm['difficulty'])}" for name, arm in results["arms"].items() if arm["difficulty"]]
+    title = "Spearman's rho of the ponder steps of an episode and its difficulty, mean over seeds:"
+    return [["### By difficulty of the episode (frozen policy)"], table, [title], lines]
+
+
+def _rho(difficulty: Results) -> str:
+    if difficulty["spearman"] is None:
+        return "not defined, since the ponder steps never vary"
+    return tables.estimate(difficulty["spearman"])
+
+
+def _configurations(results: Results) -> list[list[str]]:
+    configuration = results["configuration"]
+    seeds = ", ".join(map(str, configuration["seeds"]))
+    if not seeds:
+        return [["Not compared: no two arms have the configuration of the same seed."]]
+    left_out = ", ".join(f"`{key}`" for key in configuration["left_out"])
+    intro = [f"Between runs of the same seed (compared: {seeds}). Left out, as names, paths or logs: {left_out}."]
+    intro += [f"`{arm}` has no configuration yet." for arm in configuration["without"]]
+    if not configuration["differences"]:
+        return [intro, ["There is no difference."]]
+    return [intro, tables.differences_table(results)]
+
+
+def _machines(results: Results) -> list[str]:
+    return [f"- {tables.machine(entry)}: {', '.join(entry['runs'])}" for entry in results["machines"]] or ["Unknown."]

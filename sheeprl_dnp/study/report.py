@@ -1,0 +1,63 @@
+"""`scripts/report STUDY`: what a study shows, from its folder alone, as Markdown and PNG, and as JSON and CSV."""
+
+import argparse
+from pathlib import Path
+
+from sheeprl_dnp.runs import ConfigError, replace_file, write_json
+from sheeprl_dnp.study.figures import save_figures
+from sheeprl_dnp.study.layout import load_config
+from sheeprl_dnp.study.markdown import markdown
+from sheeprl_dnp.study.results import Results, analyse
+from sheeprl_dnp.study.tables import csv_table
+
+
+def report(study: Path, output: Path) -> Results:
+    """Writes `report.md`, `results.json`, `table.csv` and the figures into the folder `output`.
+
+    Returns:
+        The content of `results.json`.
+
+    Raises:
+        ConfigError: `study` isn't a study, has no finished run, or the report can't be written.
+    """
+    results = analyse(study, load_config(study))
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        captions = save_figures(results, output)
+        write_json(output / "results.json", results)
+        replace_file(output / "table.csv", csv_table(results))
+        replace_file(output / "report.md", markdown(results, captions))
+    except OSError as error:
+        raise ConfigError(f"`--output={output}` must be a folder to write in: {error.strerror}.") from error
+    return results
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/report",
+        description="Reports a study from its folder alone: report.md (tables of the arms with 95 % intervals, "
+        "differences between their configurations, runs that are missing or damaged, machines), figures as PNG, and "
+        "the same numbers in results.json and table.csv. Works on a study that isn't finished: it reports the "
+        "finished runs and names the others.",
+    )
+    parser.add_argument("study", type=Path, metavar="STUDY", help="the folder of a study, made by scripts/study")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where to write (default: STUDY/report)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    output = options.output or options.study / "report"
+    try:
+        results = report(options.study, output)
+    except ConfigError as error:
+        raise SystemExit(f"Error: {error}") from error
+    runs = results["runs"]
+    print(
+        f"{runs['finished']} of {runs['of']} runs are finished; {len(results['problems'])} problems are in the report:"
+    )
+    print(output / "report.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""All that a report says, as numbers: the content of `results.json`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sheeprl_dnp.runs import ConfigError
+from sheeprl_dnp.study import analysis, pondering
+from sheeprl_dnp.study.analysis import Training
+from sheeprl_dnp.study.differences import LEFT_OUT, compared_seeds, differences
+from sheeprl_dnp.study.layout import Run, StudyConfig
+from sheeprl_dnp.study.run_results import DAMAGE, DEFAULT, Evaluation, RunResults, load_study, newest_config
+
+Results = dict[str, Any]
+
+
+def analyse(study: Path, config: StudyConfig) -> Results:
+    """
+    Raises:
+        ConfigError: no run is finished.
+    """
+    runs, problems = load_study(study, config)
+    if not runs:
+        reasons = "; ".join(f"{problem.run}: {problem.reason}" for problem in problems)
+        raise ConfigError(f"`{study}` has no finished run to report ({reasons}).")
+    budget = min(run.steps for run in runs)
+    trainings = {(run.run.arm, run.run.seed): Training(run, budget) for run in runs if run.episodes}
+    size = analysis.bin_size(budget)
+    return {
+        "study": study.resolve().name,
+        "runs": {"finished": len(runs), "of": len(config.arms) * len(config.seeds)},
+        "budget": budget,
+        "steps_of_runs": sorted({run.steps for run in runs}),
+        "bin": size,
+        "fewest_episodes": _fewest(trainings.values()),
+        "plays_crafter": any(training.plays_crafter for training in trainings.values()),
+        "worlds": _worlds(runs),
+        "arms": {arm: _arm(arm, config.arms[0], runs, trainings, size) for arm in config.arms},
+        "configuration": _configuration(study, config),
+        "problems": [asdict(problem) for problem in problems],
+        "machines": _machines(runs),
+    }
+
+
+def _arm(arm: str, first: str, runs: Sequence[RunResults], trainings: Mapping[Any, Training], size: int) -> Results:
+    """Of an arm, and against the first."""
+    own, base = [[run for run in runs if run.run.arm == name] for name in (arm, first)]
+    training, base_training = _trainings(trainings, arm), _trainings(trainings, first)
+    fewest = _fewest(trainings.values())
+    return {
+        "seeds": [run.run.seed for run in own],
+        "training": analysis.training_part(training, None if arm == first else base_training, fewest),
+        "frozen": analysis.frozen_part(_frozen(own), None if arm == first else _frozen(base)),
+        "cost": analysis.cost_part(own),
+        "cost_points": analysis.cost_points(own),
+        "trained_steps": pondering.trained_steps(own),
+        "curve": analysis.curve([training.points() for training in training.values()], size),
+        "success_rates": {
+            "training": analysis.success_rates([t.success_rates(last=False) for t in training.values()]),
+            "training_last_part": analysis.success_rates([t.success_rates(last=True) for t in training.values()]),
+            "frozen": analysis.success_rates([evaluation.success_rates for evaluation in _frozen(own).values()]),
+        },
+        "halting": pondering.halting(own, size),
+        "forced_steps": pondering.forced_steps(own),
+        "difficulty": pondering.difficulty(own),
+    }
+
+
+def _trainings(trainings: Mapping[Any, Training], arm: str) -> dict[int, Training]:
+    return {seed: training for (name, seed), training in trainings.items() if name == arm}
+
+
+def _frozen(runs: Iterable[RunResults]) -> dict[int, Evaluation]:
+    return {run.run.seed: run.evaluations[DEFAULT] for run in runs if DEFAULT in run.evaluations}
+
+
+def _fewest(trainings: Iterable[Training]) -> int:
+    return min((len(training.records) for training in trainings), default=0)
+
+
+def _worlds(runs: Sequence[RunResults]) -> Results:
+    """Whether the frozen policies played the same worlds, and how many of them some training had met."""
+    evaluations = [run.evaluations[DEFAULT] for run in runs if DEFAULT in run.evaluations]
+    lists = {tuple(episode.get("world_seed") for episode in evaluation.episodes) for evaluation in evaluations}
+    played = {world for worlds in lists for world in worlds} - {None}
+    trained = {episode.get("world_seed") for run in runs for episode in run.episodes or []}
+    return {
+        "same_for_all": len(lists) <= 1,
+        "episodes": sorted({len(worlds) for worlds in lists}),
+        "met_in_training": len(played & trained),
+    }
+
+
+def _configuration(study: Path, config: StudyConfig) -> Results:
+    """The differences between the arms, of all the runs that have started."""
+    configs = {arm: _configs(study, arm, config) for arm in config.arms}
+    return {
+        "left_out": list(LEFT_OUT),
+        "seeds": compared_seeds(configs),
+        "without": [arm for arm, seeds in configs.items() if not seeds],
+        "differences": differences(configs),
+    }
+
+
+def _configs(study: Path, arm: str, config: StudyConfig) -> dict[int, Any]:
+    found = {}
+    for seed in config.seeds:
+        try:
+            found[seed] = newest_config(Run(study, arm, seed))
+        except (OSError, *DAMAGE):  # among the problems, if the run is finished
+            continue
+    return found
+
+
+def _machines(runs: Sequence[RunResults]) -> list[Results]:
+    """Each machine, with the runs that were on it."""
+    found: dict[str, Results] = {}
+    for run in runs:
+        for attempt in run.attempts:
+            facts = {key: attempt.get(key) for key in ("machine", "threads", "commit")}
+            entry = found.setdefault(str(facts), facts | {"runs": []})
+            if run.run.name not in entry["runs"]:
+                entry["runs"].append(run.run.name)
+    return list(found.values())

@@ -1,0 +1,198 @@
+"""A made-up study on disk, as trainings would leave it: three arms on Crafter, or on a game with difficulties."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import yaml
+
+from sheeprl_dnp.study.crafter_score import ACHIEVEMENTS
+from sheeprl_dnp.study.layout import load_config
+from sheeprl_dnp.study.results import analyse
+
+ARMS = ("baseline", "ponder", "fixed")
+MAX_HALTS = 4
+FORCED = (1, 2, 4, 8)
+MACHINE = {
+    "platform": "Linux",
+    "cpu": "Model 1",
+    "cores": 2,
+    "gpu": None,
+    "python": "3.11",
+    "torch": "2",
+    "sheeprl": "0",
+}
+
+
+def make_study(folder: Path, *, seeds: int = 3, budget: int = 10_000, difficulty: bool = False) -> Path:
+    """All the runs are finished."""
+    evaluations = {"episodes": 12, "forced_steps": list(FORCED), "forced_episodes": 12}
+    config = {"arms": list(ARMS), "seeds": list(range(1, seeds + 1)), "overrides": [], "evaluations": evaluations}
+    folder.mkdir(parents=True)
+    (folder / "study.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    for arm in ARMS:
+        for seed in config["seeds"]:
+            make_run(folder, arm, seed, budget=budget, difficulty=difficulty)
+    return folder
+
+
+def run_folder(study: Path, arm: str, seed: int) -> Path:
+    return study / "runs" / arm / f"seed_{seed}"
+
+
+def make_run(study: Path, arm: str, seed: int, *, budget: int, difficulty: bool) -> None:
+    rng = np.random.default_rng((ARMS.index(arm), seed))
+    folder, skill = run_folder(study, arm, seed), 0.2 * ARMS.index(arm) + rng.normal(scale=0.1)
+    version = folder / "version_0"
+    version.mkdir(parents=True)
+    (version / "config.yaml").write_text(yaml.safe_dump(run_config(arm, seed, budget)))
+    episodes = training_episodes(rng, skill, budget, difficulty=difficulty)
+    (version / "episodes.jsonl").write_text("".join(json.dumps(episode) + "\n" for episode in episodes))
+    own_rule = {"baseline": 1, "ponder": "sample", "fixed": MAX_HALTS}[arm]
+    rules = {"default": own_rule} | ({} if arm == "baseline" else {n: n for n in FORCED})
+    for name, steps in rules.items():
+        write(folder / f"evaluation_{name}.json", evaluation(rng, skill, steps, difficulty=difficulty))
+    write(folder / "costs.json", run_costs(arm))
+    write(folder / "attempt_0.json", attempt(arm, seed, wall_s=3600.0 * seed))
+    write(
+        folder / "finished.json", {"steps": budget, "gradient_steps": 500, "checkpoint": "version_0/checkpoint/x.ckpt"}
+    )
+    write_metrics(folder / "metrics.csv", arm, budget, rng)
+
+
+def write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content))
+
+
+def run_config(arm: str, seed: int, budget: int) -> dict[str, Any]:
+    config = {
+        "seed": seed,
+        "run_name": f"seed_{seed}",
+        "root_dir": arm,
+        "algo": {"name": "dreamer_v3", "total_steps": budget, "horizon": 15},
+        "checkpoint": {"resume_from": None},
+    }
+    if arm != "baseline":
+        ponder = {"max_halts": MAX_HALTS, "lambda_p": 0.4, "learn_halting": arm == "ponder"}
+        config["algo"] |= {"name": "dreamer_v3_ponder", "ponder": ponder}
+    return config
+
+
+def training_episodes(rng: np.random.Generator, skill: float, budget: int, *, difficulty: bool) -> list[dict[str, Any]]:
+    episodes, step = [], 0
+    while step < budget:
+        length = int(rng.integers(100, 240))
+        step += length
+        episode = {"step": step, "length": length, "world_seed": int(rng.integers(2**31)), "env": 0}
+        if difficulty:
+            level = int(rng.integers(1, 5))
+            episodes.append(episode | {"reward": float(rng.random() < 0.5 + skill / 4), "difficulty": level})
+        else:
+            counts = achievements(rng, skill + step / budget)
+            reward = round(sum(count > 0 for count in counts.values()) - float(rng.choice([0.9, 0.1])), 1)
+            counts = {f"achievement_{name}": count for name, count in counts.items()}
+            episodes.append(episode | {"reward": reward} | counts)
+    return episodes
+
+
+def achievements(rng: np.random.Generator, skill: float) -> dict[str, int]:
+    """The easiest is unlocked in most episodes, each further one more rarely."""
+    chances = [min(0.97, 0.95 * math.exp(-0.35 * rank / (0.3 + skill))) for rank in range(len(ACHIEVEMENTS))]
+    return {name: int(rng.random() < chance) * 2 for name, chance in zip(ACHIEVEMENTS, chances, strict=True)}
+
+
+def evaluation(rng: np.random.Generator, skill: float, steps: int | str, *, difficulty: bool) -> dict[str, Any]:
+    bonus = 0 if steps == "sample" else -0.6 / steps
+    episodes = []
+    for index in range(12):
+        level = index % 4 + 1
+        halts = steps if isinstance(steps, int) else 1.4 + 0.3 * level * difficulty + 0.1 * rng.random()
+        counts = achievements(rng, 1 + skill + bonus)
+        episode = {"seed": index, "length": 170, "ponder_steps": halts, "world_seed": 5_000_000_000 + index}
+        value = 4 - level + skill + bonus if difficulty else sum(count > 0 for count in counts.values()) - 0.9
+        extra = {"difficulty": level} if difficulty else {"achievements": counts}
+        episodes.append(episode | {"return": value + rng.normal(scale=0.1)} | extra)
+    return summary(episodes) | {"steps": steps, "seed": 0, "num_envs": 4}
+
+
+def summary(episodes: list[dict[str, Any]]) -> dict[str, Any]:
+    plays_crafter = "achievements" in episodes[0]
+    counts = {name: [e["achievements"][name] > 0 for e in episodes] for name in ACHIEVEMENTS} if plays_crafter else {}
+    rates = {name: 100 * float(np.mean(unlocked)) for name, unlocked in counts.items()}
+    return {
+        "mean_return": float(np.mean([e["return"] for e in episodes])),
+        "mean_length": float(np.mean([e["length"] for e in episodes])),
+        "score": math.exp(sum(math.log(1 + rate) for rate in rates.values()) / len(rates)) - 1 if rates else None,
+        "success_rates": rates,
+        "mean_ponder_steps": float(np.mean([e["ponder_steps"] for e in episodes])),
+        "latency_ms_per_action": {"median": 5.0, "p95": 9.0},
+        "episodes": episodes,
+    }
+
+
+def run_costs(arm: str) -> dict[str, Any]:
+    per_action = [5_000_000] if arm == "baseline" else [4_000_000 + 500_000 * step for step in range(MAX_HALTS)]
+    parameters = {
+        "agent": 1_700_000 - (arm != "baseline"),
+        "world_model": 1_400_000,
+        "actor": 100_000,
+        "critic": 130_000,
+    }
+    return {"parameters": parameters, "flops": {"per_action": per_action, "per_gradient_step": 10_000_000_000}}
+
+
+def attempt(arm: str, seed: int, *, wall_s: float, code: int | None = 0) -> dict[str, Any]:
+    cpu_s = wall_s / 2 if code == 0 else None
+    when = {"start": "2026-01-01T00:00:00+00:00", "from_step": 0, "exit": code, "wall_s": wall_s, "cpu_s": cpu_s}
+    command = ["sheeprl", f"exp={arm}", f"seed={seed}"]
+    return when | {"command": command, "threads": 1, "commit": "0123456789abcdef", "machine": MACHINE}
+
+
+def write_metrics(path: Path, arm: str, budget: int, rng: np.random.Generator) -> None:
+    """`ponder` comes to halt later; nothing is logged before the learning starts."""
+    rows = []
+    for step in range(budget // 40, budget + 1, budget // 40):
+        row = {"step": step, "Loss/policy_loss": -0.1}
+        if arm != "baseline" and step > budget // 10:
+            row |= halting_metrics(step / budget, rng) if arm == "ponder" else {"Ponder/player_steps": MAX_HALTS}
+        rows.append(row)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def halting_metrics(progress: float, rng: np.random.Generator) -> dict[str, float]:
+    halt = 0.4 - 0.25 * progress + rng.normal(scale=0.01)
+    mass = [halt * (1 - halt) ** n for n in range(MAX_HALTS - 1)]
+    mass.append(1 - sum(mass))
+    expected = sum(n * p for n, p in enumerate(mass, 1))
+    values = {"Ponder/expected_steps": expected, "Ponder/player_steps": expected + rng.normal(scale=0.05)}
+    return values | {f"Ponder/halt_mass_{n:02d}": p for n, p in enumerate(mass, 1)}
+
+
+def results_of(study: Path) -> dict[str, Any]:
+    return analyse(study, load_config(study))
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def change(path: Path, **values: Any) -> None:
+    write(path, read(path) | values)
+
+
+def training(study: Path, arm: str, seed: int, budget: int = 10_000) -> list[dict[str, Any]]:
+    lines = (run_folder(study, arm, seed) / "version_0" / "episodes.jsonl").read_text().splitlines()
+    return [episode for episode in map(json.loads, lines) if episode["step"] <= budget]
+
+
+def score_by_hand(episodes: list[dict[str, Any]]) -> float:
+    rates = [100 * fmean(e[f"achievement_{name}"] > 0 for e in episodes) for name in ACHIEVEMENTS]
+    return math.exp(fmean(math.log(1 + rate) for rate in rates)) - 1

@@ -1,0 +1,185 @@
+"""A damaged study is reported as far as it goes: what is missing, unfinished or corrupt is named."""
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from synthetic import FORCED, attempt, change, make_study, results_of, run_folder, score_by_hand, training, write
+
+from sheeprl_dnp.runs import ConfigError
+from sheeprl_dnp.study.layout import load_config
+from sheeprl_dnp.study.markdown import markdown
+from sheeprl_dnp.study.report import main, report
+from sheeprl_dnp.study.run_results import RunResults, load_study
+
+FIGURES = {"learning_curves", "success_rates", "halting", "forced_steps", "cost"}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return make_study(tmp_path / "study")
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the values matter here."""
+    monkeypatch.setattr("sheeprl_dnp.study.statistics.RESAMPLES", 100)
+
+
+def corrupt(name: str) -> Callable[[Path], None]:
+    return lambda run: (run / name).write_text((run / name).read_text()[:-40])
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda run: (run / name).unlink()
+
+
+def still_running(run: Path) -> None:
+    (run / "finished.json").unlink()
+    write(run / "attempt_0.json", attempt("ponder", 2, wall_s=10, code=None))
+
+
+def failed(run: Path) -> None:
+    (run / "finished.json").unlink()
+    write(run / "attempt_1.json", attempt("ponder", 2, wall_s=10, code=1))
+
+
+def not_evaluated(run: Path) -> None:
+    (run / "finished.json").unlink()
+
+
+def never_attempted(run: Path) -> None:
+    shutil.rmtree(run)
+    run.mkdir()
+
+
+def lost_costs(run: Path) -> None:
+    change(run / "costs.json", flops={"per_action": []})
+
+
+def infinite_return(run: Path) -> None:
+    change(run / "evaluation_default.json", mean_return=math.inf)
+
+
+def no_episode(run: Path) -> None:
+    (run / "version_0" / "episodes.jsonl").write_text("")
+
+
+# What happened to a run, what is said of it, and the part that it is reported without (all of it if None)
+DAMAGES = {
+    "missing": (shutil.rmtree, "missing: it was never started", None),
+    "running": (still_running, "is still running or was killed", None),
+    "failed": (failed, "ended with exit code 1", None),
+    "not evaluated": (not_evaluated, "its training has ended, its evaluation has not", None),
+    "never attempted": (never_attempted, "there is no record of an attempt", None),
+    "mark": (corrupt("finished.json"), "corrupt: `finished.json`", None),
+    "episodes": (corrupt("version_0/episodes.jsonl"), "`episodes.jsonl` is corrupt", "episodes"),
+    "no episodes": (no_episode, "`episodes.jsonl` is corrupt (no episode ended)", "episodes"),
+    "lost episodes": (remove("version_0/episodes.jsonl"), "finished, but without `episodes.jsonl`", "episodes"),
+    "evaluation": (corrupt("evaluation_default.json"), "`evaluation_default.json` is corrupt", "default"),
+    "infinite": (infinite_return, "(inf is not a finite number)", "default"),
+    "lost evaluation": (remove("evaluation_default.json"), "without `evaluation_default.json`", "default"),
+    "forced": (remove("evaluation_8.json"), "without `evaluation_8.json`", "8"),
+    "costs": (lost_costs, "`costs.json` is corrupt (no FLOPs per action)", "costs"),
+    "metrics": (corrupt("metrics.csv"), "`metrics.csv` is corrupt", "metrics"),
+    "attempt": (corrupt("attempt_0.json"), "`attempt_<n>.json` is corrupt", "attempts"),
+    "config": (remove("version_0/config.yaml"), "without `config.yaml`", "config"),
+}
+
+
+def parts_of(run: RunResults) -> set[str]:
+    """What a run has."""
+    parts = {name for name in ("episodes", "costs", "metrics", "attempts", "config") if getattr(run, name)}
+    return parts | set(run.evaluations)
+
+
+@pytest.mark.parametrize("damage, reason, part", DAMAGES.values(), ids=DAMAGES)
+def test_what_is_wrong_with_a_run_is_said_and_the_rest_is_read(
+    study: Path, damage: Callable[[Path], None], reason: str, part: str | None
+) -> None:
+    before = {run.run.name: parts_of(run) for run in load_study(study, load_config(study))[0]}
+    damage(run_folder(study, "ponder", 2))
+    runs, (problem, *more) = load_study(study, load_config(study))
+    assert problem.run == "ponder seed 2" and reason in problem.reason
+    after = {run.run.name: parts_of(run) for run in runs}
+    lost = before.pop("ponder seed 2") - after.pop("ponder seed 2", set())
+    assert before == after
+    if part is None:
+        assert lost == {"episodes", "costs", "metrics", "attempts", "config", "default", *map(str, FORCED)} and not more
+    elif part == "config":  # which also says what its episodes are, and whether it ponders
+        assert part in lost
+    else:
+        assert lost == {part} and not more
+
+
+def test_a_study_full_of_damage_is_reported_as_far_as_it_goes(study: Path) -> None:
+    still_running(run_folder(study, "baseline", 2))
+    shutil.rmtree(run_folder(study, "fixed", 1))
+    corrupt("version_0/episodes.jsonl")(run_folder(study, "ponder", 3))
+    remove("evaluation_default.json")(run_folder(study, "ponder", 1))
+    results = results_of(study)
+    text = markdown(results, {})
+    assert "7 of 9 runs are finished" in text and "| seeds finished | 2 of 3 | 3 of 3 | 2 of 3 |" in text
+    lines = text.split("## Not reported, or not in full")[1].split("##")[0].strip().splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "- ponder seed 1",
+        "- fixed seed 1",
+        "- baseline seed 2",
+        "- ponder seed 3",
+    ]
+    arms = results["arms"]
+    assert list(arms["baseline"]["training"]["score"]["by_seed"]) == [1, 3]
+    assert list(arms["fixed"]["frozen"]["reward"]["by_seed"]) == [2, 3]
+    assert list(arms["ponder"]["training"]["score"]["by_seed"]) == [1, 2]
+    assert list(arms["ponder"]["frozen"]["score"]["by_seed"]) == [2, 3]
+    assert arms["ponder"]["training"]["score"]["by_seed"][2] == pytest.approx(
+        score_by_hand(training(study, "ponder", 2))
+    )
+    assert arms["ponder"]["training"]["score"]["difference"]["n"] == 1  # only seed 1 is common
+
+
+def test_an_arm_without_a_finished_run_leaves_the_others_reported(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", seeds=1, budget=2000)
+    shutil.rmtree(study / "runs" / "baseline")
+    results = report(study, tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "2 of 3 runs are finished" in text and "- baseline seed 1: missing" in text
+    assert "(1 seed)" in text and "nan" not in text.lower() and "`baseline` has no configuration" in text
+    assert results["arms"]["ponder"]["training"]["score"].keys() == {"by_seed", "mean", "std", "iqm"}
+    assert {path.stem for path in (tmp_path / "report").glob("*.png")} == FIGURES
+
+
+def test_a_run_of_another_study_is_left_out_by_name(study: Path) -> None:
+    shutil.copytree(run_folder(study, "ponder", 3), run_folder(study, "ponder", 4))
+    results = results_of(study)
+    assert results["problems"] == [{"run": "ponder seed 4", "reason": "not in `study.yaml`: left out"}]
+    assert results["arms"]["ponder"]["seeds"] == [1, 2, 3]
+
+
+def stop(*arguments: str) -> str:
+    """The one sentence that the command ends with."""
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    message = stopped.value.code
+    assert isinstance(message, str) and message.startswith("Error: ") and message.endswith(".") and "\n" not in message
+    return message
+
+
+def test_what_is_not_a_study_is_refused(tmp_path: Path, study: Path) -> None:
+    assert "is not a study: it must be a folder with a `study.yaml`" in stop(str(tmp_path / "nothing"))
+    (tmp_path / "study.yaml").write_text("arms: 3")
+    assert "is not the configuration of a study" in stop(str(tmp_path))
+    (tmp_path / "file").touch()
+    assert "`--output=" in stop(str(study), "--output", str(tmp_path / "file"))
+
+
+def test_a_study_without_a_finished_run_is_refused(study: Path) -> None:
+    for path in study.glob("runs/*/*/finished.json"):
+        path.unlink()
+    message = stop(str(study))
+    assert "has no finished run to report" in message and "ponder seed 3: unfinished: its last episode ended" in message
+    assert not (study / "report").exists()
+    with pytest.raises(ConfigError):
+        results_of(study)

@@ -1,0 +1,42 @@
+"""Environments whose episodes have a difficulty are reported by it."""
+
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+from synthetic import FORCED, make_study, read, run_folder
+
+from sheeprl_dnp.study.report import report
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study on another environment, whose episodes have a difficulty, and its report."""
+    study = make_study(tmp_path_factory.mktemp("graded") / "study", budget=4000, difficulty=True)
+    report(study, study / "report")
+    return study
+
+
+def test_an_environment_with_difficulties_is_reported_by_difficulty(graded: Path) -> None:
+    runs = [read(run_folder(graded, "ponder", seed) / "evaluation_default.json")["episodes"] for seed in (1, 2, 3)]
+    arms = read(graded / "report" / "results.json")["arms"]
+    levels = arms["ponder"]["difficulty"]["levels"]
+    assert [(level["difficulty"], level["episodes"]) for level in levels] == [(1, 9), (2, 9), (3, 9), (4, 9)]
+    for level in levels:
+        for name, key in (("reward", "return"), ("ponder_steps", "ponder_steps")):
+            seeds = [fmean(e[key] for e in run if e["difficulty"] == level["difficulty"]) for run in runs]
+            assert level[name]["value"] == pytest.approx(fmean(seeds)) and level[name]["n"] == 3
+    assert 0.9 < arms["ponder"]["difficulty"]["spearman"]["value"] < 1
+    assert arms["fixed"]["difficulty"]["spearman"] is None
+    forced = arms["fixed"]["difficulty"]["forced_steps"]
+    assert [entry["steps"] for entry in forced] == list(FORCED)
+    hardest = [entry["levels"][-1]["reward"]["value"] for entry in forced]
+    assert hardest == sorted(hardest)  # as it was made: more steps, more return
+
+
+def test_the_report_by_difficulty_has_its_table_and_figures(graded: Path) -> None:
+    text = (graded / "report" / "report.md").read_text()
+    assert {"difficulty", "forced_steps_by_difficulty"} <= {path.stem for path in (graded / "report").glob("*.png")}
+    assert sum(line.startswith("| `ponder` | ") for line in text.splitlines()) == 4
+    assert "- `fixed`: not defined, since the ponder steps never vary" in text
+    assert "score" not in text.split("## Figures")[0] and "success_rates.png" not in text

@@ -1,0 +1,145 @@
+"""The official score of Crafter: as published for the official records, and as computed by hand for small ones."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sheeprl_dnp.study.crafter_score import ACHIEVEMENTS, main, score_files
+
+HUMAN = Path(__file__).parents[1] / "data" / "crafter_human.json"
+
+
+def episode(*unlocked: str, length: int = 100, reward: float = 0.1, **extra: int) -> dict:
+    assert set(unlocked) <= set(ACHIEVEMENTS)
+    counts = {f"achievement_{name}": 3 * (name in unlocked) for name in ACHIEVEMENTS}
+    return {"length": length, "reward": reward} | counts | extra
+
+
+def write(path: Path, *episodes: dict) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in episodes))
+    return path
+
+
+def test_the_official_human_record_has_the_published_score() -> None:
+    result = score_files([HUMAN], budget=1_000_000)
+    assert len(result["files"]) == 5
+    assert f"{result['mean']['score']:.1f} ± {result['std']['score']:.1f}" == "50.5 ± 6.8"
+    assert f"{result['mean']['reward']:.2f}" == "12.96"
+    assert result["mean"]["episodes"] == 20
+    assert result["mean"]["success_rates"]["collect_diamond"] == pytest.approx(12.0)
+
+
+def test_the_score_of_a_small_record_is_the_one_computed_by_hand(tmp_path: Path) -> None:
+    record = write(
+        tmp_path / "episodes.jsonl",
+        episode("wake_up", length=50, reward=1.1),
+        episode("wake_up", "collect_wood", length=150, reward=2.1),
+        episode(reward=-0.9),
+        episode(reward=0.1),
+    )
+    (result,) = score_files([record], budget=1_000_000)["files"].values()
+    # Two achievements in 50 % and 25 % of the episodes, twenty in none
+    assert result["score"] == pytest.approx(math.exp((math.log(51) + math.log(26)) / 22) - 1)
+    assert result["success_rates"] == {name: 0.0 for name in ACHIEVEMENTS} | {"wake_up": 50.0, "collect_wood": 25.0}
+    assert result["reward"] == pytest.approx((1.1 + 2.1 - 0.9 + 0.1) / 4)
+    assert (result["episodes"], result["length"]) == (4, 100)
+
+
+def test_without_step_an_episode_ends_at_the_sum_of_the_lengths(tmp_path: Path) -> None:
+    record = write(tmp_path / "stats.jsonl", episode(length=100), episode(length=200), episode(length=10))
+    for budget, episodes in ((99_999, 3), (310, 3), (309, 2), (300, 2), (299, 1), (100, 1)):
+        assert score_files([record], budget)["mean"]["episodes"] == episodes, budget
+
+
+def test_with_step_an_episode_ends_there(tmp_path: Path) -> None:
+    record = write(tmp_path / "episodes.jsonl", episode(step=400), episode(step=800), episode(step=801))
+    assert score_files([record], budget=800)["mean"]["episodes"] == 2
+    assert score_files([record], budget=799)["mean"]["episodes"] == 1
+
+
+def test_an_episode_that_crosses_the_budget_is_dropped_from_official_results(tmp_path: Path) -> None:
+    result = score_files([HUMAN], budget=3249)  # of the first seed, the sixth episode ends right there
+    assert next(seed["episodes"] for seed in result["files"].values()) == 6
+
+
+def test_each_file_is_a_seed_and_the_deviation_is_of_the_population(tmp_path: Path) -> None:
+    files = [write(tmp_path / f"{n}.jsonl", episode(reward=float(n), length=n)) for n in (1, 2, 6)]
+    result = score_files(files, budget=100)
+    assert list(result["files"]) == [str(path) for path in files]
+    assert (result["mean"]["reward"], result["mean"]["length"]) == (3, 3)
+    assert result["std"]["reward"] == pytest.approx(math.sqrt((4 + 1 + 9) / 3))
+
+
+def test_a_resumed_run_is_scored_as_one(tmp_path: Path) -> None:
+    for version, resumed, steps in ((0, "null", (100, 200, 300)), (1, "x/ckpt_200_0.ckpt", (250, 350))):
+        folder = tmp_path / f"version_{version}"
+        folder.mkdir()
+        (folder / "config.yaml").write_text(f"checkpoint: {{resume_from: {resumed}}}")
+        write(folder / "episodes.jsonl", *(episode(step=step) for step in steps))
+    assert score_files([tmp_path], budget=1000)["mean"]["episodes"] == 4
+
+
+DAMAGED = {
+    "cut": ('{"length": 3', "line 2 is damaged: it is not a JSON object"),
+    "list": ("[1, 2]", "line 2 is damaged: it is not a JSON object"),
+    "other": ('{"return": 3}', "line 2 is not a record of Crafter: it has no `length`"),
+    "text": (json.dumps(episode() | {"length": "long"}), 'line 2 is damaged: `length` can\'t be "long"'),
+    "nan": (json.dumps(episode() | {"reward": math.nan}), "line 2 is damaged: `reward` can't be NaN"),
+    "negative": (json.dumps(episode() | {"achievement_wake_up": -1}), "`achievement_wake_up` can't be -1"),
+    "part": (
+        json.dumps({k: v for k, v in episode().items() if k != "achievement_eat_cow"}),
+        "no `achievement_eat_cow`",
+    ),
+}
+
+
+@pytest.mark.parametrize("line, message", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "episodes.jsonl"
+    path.write_text(json.dumps(episode()) + "\n" + line + "\n")
+    assert message in error(str(path))
+
+
+def error(*arguments: str) -> str:
+    """The one sentence that the command ends with."""
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    message = stopped.value.code
+    assert isinstance(message, str) and message.startswith("Error: ") and message.endswith(".") and "\n" not in message
+    return message
+
+
+def test_bad_files_end_with_one_sentence(tmp_path: Path) -> None:
+    assert "missing.jsonl` can't be read: No such file" in error(str(tmp_path / "missing.jsonl"))
+    record = write(tmp_path / "episodes.jsonl", episode(length=100))
+    assert "no episode that ended within the budget of 99 steps" in error(str(record), "--budget", "99")
+    (tmp_path / "binary.jsonl").write_bytes(bytes(range(256)))
+    assert "is not text" in error(str(tmp_path / "binary.jsonl"))
+    (tmp_path / "empty.jsonl").touch()
+    assert "no episode" in error(str(tmp_path / "empty.jsonl"))
+    (tmp_path / "other.json").write_text('{"loss": [1]}')
+    assert "not a result of Crafter" in error(str(tmp_path / "other.json"))
+    (tmp_path / "cut.json").write_text(HUMAN.read_text()[:1000])
+    assert "cut.json` is damaged" in error(str(tmp_path / "cut.json"))
+    seeds = json.loads(HUMAN.read_text())
+    (tmp_path / "short.json").write_text(json.dumps([seeds[0] | {"length": [1]}]))
+    assert "seed 0 is damaged: its lists differ in length" in error(str(tmp_path / "short.json"))
+
+
+@pytest.mark.parametrize("budget", ["0", "-5", "1e6", "many"])
+def test_a_bad_budget_is_refused(budget: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([str(HUMAN), f"--budget={budget}"])
+    assert "is not a whole number from 1" in capsys.readouterr().err
+
+
+def test_the_command_prints_json_and_explains_itself() -> None:
+    command = [sys.executable, "-m", "sheeprl_dnp.study.crafter_score"]
+    output = subprocess.run([*command, HUMAN], capture_output=True, text=True, check=True).stdout
+    assert json.loads(output) == score_files([HUMAN], 1_000_000)
+    usage = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "scripts/score" in usage and "--budget STEPS" in usage and "1000000" in usage

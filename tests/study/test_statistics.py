@@ -1,0 +1,123 @@
+"""The statistics against closed forms and brute force."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sheeprl_dnp.study.statistics import (
+    Estimate,
+    difference,
+    interquartile_mean,
+    mean,
+    probability_of_improvement,
+    spearman,
+)
+
+SCORES = [3.0, 1.0, 4.0, 1.5, 9.0, 2.6, 5.3, 5.8]
+
+
+def quantiles(values: list[float]) -> tuple[float, float]:
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def test_the_interquartile_mean_is_the_mean_of_the_middle_half() -> None:
+    assert interquartile_mean(SCORES).value == pytest.approx((2.6 + 3.0 + 4.0 + 5.3) / 4)
+    assert interquartile_mean([*SCORES[:7], 1e9]).value == pytest.approx((2.6 + 3.0 + 4.0 + 5.3) / 4)
+    assert interquartile_mean([1.0, 2.0, 6.0]).value == pytest.approx(3.0)  # too few to cut
+
+
+@pytest.mark.parametrize("statistic", [mean, interquartile_mean])
+def test_the_interval_is_that_of_all_resamples(statistic) -> None:
+    sample = [1.0, 2.0, 4.0, 8.0, 16.0]
+    resamples = [statistic_of(statistic, draw) for draw in itertools.product(sample, repeat=5)]
+    low, high = quantiles(resamples)
+    found = statistic(sample)
+    assert (found.low, found.high) == pytest.approx((low, high), rel=0.03)
+    assert found.low < found.value < found.high and found.n == 5
+
+
+def statistic_of(statistic, draw: tuple[float, ...]) -> float:
+    return float(np.mean(draw)) if statistic is mean else float(np.mean(sorted(draw)[1:-1]))
+
+
+def test_the_interval_of_many_normal_points_is_the_closed_form() -> None:
+    sample = np.random.default_rng(1).normal(size=400)
+    found = mean(sample)
+    width = 1.96 * sample.std() / math.sqrt(400)
+    assert (found.low, found.high) == pytest.approx((sample.mean() - width, sample.mean() + width), abs=0.01)
+
+
+def test_one_seed_has_a_value_and_no_interval() -> None:
+    alone = Estimate(3.0, None, None, 1)
+    assert mean([3.0]) == interquartile_mean([3.0]) == alone
+    assert probability_of_improvement([2.0], [1.0, 3.0, 0.0]) == Estimate(2 / 3, None, None, 1)
+    assert difference({1: 5.0}, {1: 2.0, 2: 7.0}) == alone
+
+
+def test_equal_values_have_an_interval_of_no_width() -> None:
+    assert mean([2.0, 2.0, 2.0]) == interquartile_mean([2.0, 2.0, 2.0]) == Estimate(2.0, 2.0, 2.0, 3)
+    assert probability_of_improvement([2.0, 2.0], [2.0, 2.0]) == Estimate(0.5, 0.5, 0.5, 2)
+
+
+@pytest.mark.parametrize("sample", [[], [1.0, math.nan], [math.inf]])
+def test_what_is_not_a_sample_is_refused(sample: list[float]) -> None:
+    with pytest.raises(ValueError, match="not samples of finite numbers"):
+        mean(sample)
+
+
+def test_the_probability_of_improvement_is_that_of_mann_and_whitney() -> None:
+    x, y = SCORES, [2.0, 3.0, 3.0, 6.0, 0.5]
+    pairs = [(a > b) + (a == b) / 2 for a in x for b in y]
+    found = probability_of_improvement(x, y)
+    assert found.value == pytest.approx(np.mean(pairs))
+    assert found.value == pytest.approx(stats.mannwhitneyu(x, y).statistic / (len(x) * len(y)))
+    assert probability_of_improvement(y, x).value == pytest.approx(1 - found.value)
+    assert found.n == 5
+
+
+def test_the_arms_are_resampled_each_within_itself() -> None:
+    x, y = [1.0, 3.0, 5.0], [2.0, 2.5, 4.0]
+    resamples = [
+        float(np.mean([(a > b) + (a == b) / 2 for a in left for b in right]))
+        for left in itertools.product(x, repeat=3)
+        for right in itertools.product(y, repeat=3)
+    ]
+    found = probability_of_improvement(x, y)
+    assert (found.low, found.high) == pytest.approx(quantiles(resamples), abs=0.06)
+
+
+def test_separate_arms_improve_for_sure() -> None:
+    assert probability_of_improvement([4.0, 5.0], [1.0, 2.0]) == Estimate(1.0, 1.0, 1.0, 2)
+
+
+def test_the_difference_is_paired_by_the_seeds_that_both_have() -> None:
+    # Seeds differ far more than arms: only the pairing shows the difference
+    found = difference({1: 11.0, 2: 101.0, 3: 1002.0, 9: 5e6}, {1: 10.0, 2: 100.0, 3: 1000.0, 7: -5e6})
+    assert found.value == pytest.approx(4 / 3) and found.n == 3
+    assert (found.low, found.high) == (1.0, 2.0)
+
+
+def test_the_difference_of_arms_without_a_common_seed_is_that_of_their_means() -> None:
+    found = difference({1: 4.0, 2: 6.0}, {3: 1.0, 4: 2.0, 5: 3.0})
+    assert found.value == pytest.approx(3.0) and found.n == 2
+    assert 1.0 <= found.low < 3.0 < found.high <= 5.0
+
+
+def test_spearman_is_the_correlation_of_the_ranks() -> None:
+    x, y = [1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 30.0, 2.0, 400.0, 5000.0]
+    d_squared = sum((a - b) ** 2 for a, b in zip([1, 2, 3, 4, 5], [1, 3, 2, 4, 5], strict=True))
+    assert spearman(x, y) == pytest.approx(1 - 6 * d_squared / (5 * 24))
+    assert spearman(x, [-value for value in y]) == pytest.approx(-spearman(x, y))
+
+
+def test_spearman_of_what_never_varies_is_not_defined() -> None:
+    assert spearman([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None
+    assert spearman([], []) is None
+
+
+def test_the_same_sample_gives_the_same_interval() -> None:
+    assert mean(SCORES) == mean(SCORES)
