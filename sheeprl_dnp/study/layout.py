@@ -103,7 +103,7 @@ def load_config(study: Path) -> StudyConfig:
     except OSError as error:
         raise ConfigError(f"`{study}` is not a study: it must be a folder with a `study.yaml`.") from error
     except (yaml.YAMLError, TypeError, AttributeError, ValueError) as error:
-        raise ConfigError(f"`{path}` is not the configuration of a study: {error}.") from error
+        raise ConfigError(f"`{path}` is not the configuration of a study: {' '.join(str(error).split())}.") from error
 
 
 def load_arm(study: Path, arm: str) -> DictConfig:

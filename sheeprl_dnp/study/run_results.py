@@ -1,6 +1,7 @@
 """Reads the results of the runs of a study, and says which runs, or which files of them, are missing or damaged."""
 
 import csv
+import errno
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -90,8 +91,10 @@ def newest_config(run: Run) -> dict[str, Any]:
     Raises:
         OSError, or one of `DAMAGE`: there is none, or it is damaged.
     """
-    path = versions(run.folder)[-1] / "config.yaml"
-    config = yaml.safe_load(path.read_text())
+    folders = versions(run.folder)
+    if not folders:
+        raise FileNotFoundError(errno.ENOENT, "it has no configuration yet")
+    config = yaml.safe_load((folders[-1] / "config.yaml").read_text())
     config["algo"].keys()
     return config
 

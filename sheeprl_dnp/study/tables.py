@@ -128,7 +128,7 @@ def machine(entry: Results) -> str:
     facts = {key: value for key, value in entry["machine"].items() if value is not None}
     parts = [facts.pop("cpu", "unknown CPU"), f"{facts.pop('cores', '?')} cores", facts.pop("gpu", "no GPU")]
     parts += [f"{name} {value}" for name, value in facts.items()]
-    return ", ".join([*parts, f"{entry['threads']} threads a run, commit {entry['commit']}"])
+    return ", ".join([*parts, f"threads of a run: {entry['threads']}, commit {entry['commit']}"])
 
 
 def csv_table(results: Results) -> str:

@@ -73,7 +73,11 @@ DAMAGES = {
     "running": (still_running, "is still running or was killed", None),
     "failed": (failed, "ended with exit code 1", None),
     "not evaluated": (not_evaluated, "its training has ended, its evaluation has not", None),
-    "never attempted": (never_attempted, "there is no record of an attempt", None),
+    "never attempted": (
+        never_attempted,
+        "unknown (it has no configuration yet); there is no record of an attempt",
+        None,
+    ),
     "mark": (corrupt("finished.json"), "corrupt: `finished.json`", None),
     "episodes": (corrupt("version_0/episodes.jsonl"), "`episodes.jsonl` is corrupt", "episodes"),
     "no episodes": (no_episode, "`episodes.jsonl` is corrupt (no episode ended)", "episodes"),
