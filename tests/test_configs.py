@@ -54,7 +54,7 @@ def test_a_size_is_that_of_dreamer_v3_with_what_ponders(size: str) -> None:
     assert differing_keys(stock, ours) - described == ponder | names
 
 
-@pytest.mark.parametrize("name", ["dnp_crafter", "dnp_crafter_small"])
+@pytest.mark.parametrize("name", ["dnp_crafter", "dnp_crafter_small", "dnp_lights_out"])
 def test_an_experiment_differs_from_its_baseline_only_in_what_ponders(name: str) -> None:
     ours, baseline = experiment(f"exp={name}"), experiment(f"exp={name}_baseline")
     named_after_the_algorithm = ("exp_name", "root_dir", "run_name", "metric.logger", "model_manager", "algo.name")
@@ -65,7 +65,7 @@ def test_an_experiment_differs_from_its_baseline_only_in_what_ponders(name: str)
     } == set()
 
 
-@pytest.mark.parametrize("name", ["dnp_crafter", "dnp_crafter_small"])
+@pytest.mark.parametrize("name", ["dnp_crafter", "dnp_crafter_small", "dnp_lights_out"])
 def test_the_control_differs_only_in_that_it_never_halts(name: str) -> None:
     differing = differing_keys(experiment(f"exp={name}"), experiment(f"exp={name}_fixed"))
     assert differing - {"run_name", "metric.logger.name"} == {"algo.ponder.learn_halting"}
@@ -79,6 +79,6 @@ def test_the_baseline_is_sheeprls_own_crafter_recipe() -> None:
     assert baseline.algo.total_steps == 1_000_000
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if not name.endswith("_baseline")])
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if not name.endswith(("_baseline", "_deep"))])
 def test_the_default_values_of_pondering_are_allowed(name: str) -> None:
     check_ponder_config(experiment(f"exp={name}").algo.ponder)
