@@ -18,6 +18,7 @@ from sheeprl.algos.dreamer_v3.utils import prepare_obs
 from sheeprl.utils.env import make_env
 from torch import Tensor
 
+from sheeprl_dnp.crafter_score import score
 from sheeprl_dnp.dreamer_v3_ponder.agent import build_agent
 from sheeprl_dnp.envs.episode_list import EpisodeList
 from sheeprl_dnp.learner import action_sizes
@@ -116,10 +117,10 @@ def decide(
 
 
 def crafter_results(episodes: list[Record]) -> Record:
-    """Success rates in percent of the episodes, and their score (Hafner 2021): `exp(mean ln(1 + s_i)) - 1`."""
+    """Crafter's score of the episodes, and its success rates, in percent."""
     names = episodes[0]["achievements"]
     rates = {name: 100 * fmean(episode["achievements"][name] > 0 for episode in episodes) for name in names}
-    return {"score": float(np.expm1(np.log1p(list(rates.values())).mean())), "success_rates": rates}
+    return {"score": float(score(np.array(list(rates.values())))), "success_rates": rates}
 
 
 def results(episodes: list[Record], latencies: list[float]) -> Record:

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from sheeprl_dnp.crafter_score import PREFIX, Record, score, summarise, unlocked, within_budget
 from sheeprl_dnp.study import statistics
-from sheeprl_dnp.study.crafter_score import PREFIX, Record, score, summarise, unlocked, within_budget
 from sheeprl_dnp.study.run_results import DEFAULT, Evaluation, RunResults
 
 OFFICIAL_BIN = 10_000  # environment steps, of the published curves

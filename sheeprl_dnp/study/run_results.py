@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from sheeprl_dnp.crafter_score import ACHIEVEMENTS, PREFIX
 from sheeprl_dnp.envs.episodes import read_episodes, versions
-from sheeprl_dnp.study.crafter_score import ACHIEVEMENTS, PREFIX
 from sheeprl_dnp.study.layout import Run, StudyConfig, runs
 
 T = TypeVar("T")

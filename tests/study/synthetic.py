@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from sheeprl_dnp.study.crafter_score import ACHIEVEMENTS
+from sheeprl_dnp.crafter_score import ACHIEVEMENTS
 from sheeprl_dnp.study.layout import load_config
 from sheeprl_dnp.study.results import analyse
 

@@ -24,8 +24,8 @@ from synthetic import (
     write,
 )
 
+from sheeprl_dnp.crafter_score import ACHIEVEMENTS
 from sheeprl_dnp.study.analysis import bin_size, binned
-from sheeprl_dnp.study.crafter_score import ACHIEVEMENTS
 from sheeprl_dnp.study.figures import learning_curves, reference_curves
 from sheeprl_dnp.study.markdown import markdown
 from sheeprl_dnp.study.report import main, report

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sheeprl_dnp.study.crafter_score import ACHIEVEMENTS, main, score_files
+from sheeprl_dnp.crafter_score import ACHIEVEMENTS, main, score_files
 
 HUMAN = Path(__file__).parents[1] / "data" / "crafter_human.json"
 
@@ -138,7 +138,7 @@ def test_a_bad_budget_is_refused(budget: str, capsys: pytest.CaptureFixture[str]
 
 
 def test_the_command_prints_json_and_explains_itself() -> None:
-    command = [sys.executable, "-m", "sheeprl_dnp.study.crafter_score"]
+    command = [sys.executable, "-m", "sheeprl_dnp.crafter_score"]
     output = subprocess.run([*command, HUMAN], capture_output=True, text=True, check=True).stdout
     assert json.loads(output) == score_files([HUMAN], 1_000_000)
     usage = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
