@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,6 +23,9 @@ from sheeprl_dnp.crafter_score import score
 from sheeprl_dnp.dreamer_v3_ponder.agent import build_agent
 from sheeprl_dnp.envs.episode_list import EpisodeList
 from sheeprl_dnp.learner import action_sizes
+
+# Of the processes of the environments: said here, since a launcher of Hydra may have changed the default one
+START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 
 Record = dict[str, Any]
 
@@ -50,7 +54,9 @@ def make_environments(cfg: dict[str, Any], episodes: int, num_envs: int, log_dir
         return EpisodeList(env, range(index, episodes, num_envs))
 
     makers = [partial(make, index) for index in range(num_envs)]
-    return gym.vector.SyncVectorEnv(makers) if num_envs == 1 else gym.vector.AsyncVectorEnv(makers)
+    if num_envs == 1:
+        return gym.vector.SyncVectorEnv(makers)
+    return gym.vector.AsyncVectorEnv(makers, context=START_METHOD)
 
 
 def build_player(
