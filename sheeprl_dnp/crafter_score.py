@@ -187,7 +187,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--budget",
-        type=_steps,
+        type=count_argument,
         default=BUDGET,
         metavar="STEPS",
         help=f"environment steps; an episode that ends later is left out (default: {BUDGET})",
@@ -195,7 +195,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _steps(value: str) -> int:
+def count_argument(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 1")
     return int(value)

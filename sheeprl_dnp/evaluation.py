@@ -14,15 +14,13 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from sheeprl.algos.dreamer_v3.agent import PlayerDV3
-from sheeprl.algos.dreamer_v3.agent import build_agent as build_dreamer_v3_agent
 from sheeprl.algos.dreamer_v3.utils import prepare_obs
 from sheeprl.utils.env import make_env
 from torch import Tensor
 
 from sheeprl_dnp.crafter_score import score
-from sheeprl_dnp.dreamer_v3_ponder.agent import build_agent
 from sheeprl_dnp.envs.episode_list import EpisodeList
-from sheeprl_dnp.learner import action_sizes
+from sheeprl_dnp.learner import action_sizes, agent_builder
 
 # Of the processes of the environments: said here, since a launcher of Hydra may have changed the default one
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
@@ -65,8 +63,7 @@ def build_player(
     """The player of a checkpoint (`state`), which tells `steps` how many ponder steps it takes."""
     space = envs.single_action_space
     arguments = (fabric, action_sizes(space), isinstance(space, gym.spaces.Box), cfg, envs.single_observation_space)
-    build = partial(build_agent, player_steps=steps) if "ponder" in cfg.algo else build_dreamer_v3_agent
-    *_, player = build(*arguments, state["world_model"], state["actor"])
+    *_, player = agent_builder(cfg, steps)(*arguments, state["world_model"], state["actor"])
     player.num_envs = envs.num_envs
     return player
 

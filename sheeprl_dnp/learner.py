@@ -28,6 +28,11 @@ def action_sizes(space: gym.Space) -> tuple[int, ...]:
     return tuple(space.nvec.tolist()) if isinstance(space, gym.spaces.MultiDiscrete) else (int(space.n),)
 
 
+def agent_builder(cfg: dict[str, Any], steps: Any) -> Callable[..., tuple]:
+    """The `build_agent` of the algorithm of a configuration; `steps.update` gets the ponder steps of its player."""
+    return partial(build_agent, player_steps=steps) if "ponder" in cfg.algo else build_dreamer_v3_agent
+
+
 @dataclass
 class Learner:
     """An agent with all that its `train` takes; `step(batch)` is one gradient step."""
@@ -41,14 +46,13 @@ class Learner:
     action_space: gym.Space
     step: Callable[[dict[str, Tensor]], None]
 
-    def batch(self, sequence_length: int, batch_size: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    def batch(self, sequence_length: int, batch_size: int) -> dict[str, Tensor]:
         """A random batch `[T, B, ...]`, as the replay buffer gives them."""
         shape = (sequence_length, batch_size)
         observations = {key: self._observations(space, shape) for key, space in self.observation_space.items()}
         zeros = torch.zeros(*shape, 1)
         flags = {"rewards": torch.rand(*shape, 1), "terminated": zeros, "truncated": zeros, "is_first": zeros.clone()}
-        batch = {**observations, "actions": self._actions(shape), **flags}
-        return {key: value.to(device) for key, value in batch.items()}
+        return {**observations, "actions": self._actions(shape), **flags}
 
     @staticmethod
     def _observations(space: gym.spaces.Box, shape: tuple[int, int]) -> Tensor:
@@ -77,7 +81,7 @@ def build_learner(
     """
     ponders = "ponder" in cfg.algo
     steps = PonderedSteps()
-    build = partial(build_agent, player_steps=steps) if ponders else build_dreamer_v3_agent
+    build = agent_builder(cfg, steps)
     is_continuous = isinstance(action_space, gym.spaces.Box)
     sizes = action_sizes(action_space)
     world_model, actor, critic, target_critic, player = build(fabric, sizes, is_continuous, cfg, observation_space)

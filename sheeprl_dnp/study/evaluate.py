@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sheeprl.utils.utils import dotdict
 from torch.distributions import Distribution
 
+from sheeprl_dnp.crafter_score import count_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import HALTING_RULES
 from sheeprl_dnp.evaluation import Record, evaluate
 from sheeprl_dnp.runs import ConfigError, load_checkpoint, load_run_config, write_json
@@ -92,12 +93,6 @@ def steps_argument(value: str) -> str | int:
     if value in HALTING_RULES:
         return value
     return count_argument(value)
-
-
-def count_argument(value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 1")
-    return int(value)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

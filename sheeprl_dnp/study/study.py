@@ -14,9 +14,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sheeprl_dnp.crafter_score import count_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
 from sheeprl_dnp.runs import ConfigError
-from sheeprl_dnp.study.evaluate import ALGORITHMS, count_argument
+from sheeprl_dnp.study.evaluate import ALGORITHMS
 from sheeprl_dnp.study.layout import Evaluations, StudyConfig, load_config, runs, save_config
 from sheeprl_dnp.study.pool import run_all
 
