@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Which rows halt now, of those that still ponder: (step, their indices, logits, log-probability to get here) -> [rows]
-HaltingRule = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+# Which rows halt now, of those that still ponder: (step, logits, log-probability to get here) -> [rows]
+HaltingRule = Callable[[int, Tensor, Tensor], Tensor]
 
 
 def halting_log_probs(logits: Tensor) -> Tensor:
@@ -79,6 +79,14 @@ class PonderOutput(NamedTuple):
     states: Tensor  # [batch, max_steps, hidden_size]
 
 
+class PonderSteps(NamedTuple):
+    """Every ponder step of a batch, not weighed."""
+
+    outputs: Tensor  # [batch, max_steps, output_dim]
+    states: Tensor  # [batch, max_steps, hidden_size]
+    log_probs: Tensor  # [batch, max_steps], log p_n
+
+
 class Halted(NamedTuple):
     """The ponder step at which each row of a batch halted."""
 
@@ -121,16 +129,20 @@ class PonderNet(nn.Module):
 
     def forward(self, x: Tensor, initial_state: Tensor | None = None) -> PonderOutput:
         """Computes every step (training): the halting-weighted output, and the steps that it weighs."""
+        outputs, states, log_probs = self.every_step(x, initial_state)
+        probs = log_probs.exp()
+        weighted = torch.einsum("bn,bn...->b...", probs.to(outputs.dtype), outputs)
+        return PonderOutput(weighted, probs, outputs, states)
+
+    def every_step(self, x: Tensor, initial_state: Tensor | None = None) -> PonderSteps:
+        """Computes every step."""
         outputs, states, logits, state = [], [], [], initial_state
         for _ in range(self.max_steps):
             output, state, logit = self.step(x, state)
             outputs.append(output)
             states.append(state)
             logits.append(logit)
-        probs = halting_log_probs(torch.stack(logits, 1)).exp()
-        outputs = torch.stack(outputs, 1)
-        weighted = torch.einsum("bn,bn...->b...", probs.to(outputs.dtype), outputs)
-        return PonderOutput(weighted, probs, outputs, torch.stack(states, 1))
+        return PonderSteps(torch.stack(outputs, 1), torch.stack(states, 1), halting_log_probs(torch.stack(logits, 1)))
 
     def act(
         self, x: Tensor, initial_state: Tensor | None = None, halting: str | int = "sample", threshold: float = 0.5
@@ -145,7 +157,7 @@ class PonderNet(nn.Module):
             ValueError: `halting` is none of these, or `threshold` isn't above 0 and up to 1.
         """
         if isinstance(halting, int) and halting >= 1:
-            return self._ponder(x, initial_state, _not_yet, halting)
+            return self._ponder_fixed(x, initial_state, halting)
         if halting == "sample":
             return self._ponder(x, initial_state, _sample)
         if halting == "threshold":
@@ -156,30 +168,55 @@ class PonderNet(nn.Module):
 
     def halt_at(self, x: Tensor, steps: Tensor, initial_state: Tensor | None = None) -> Halted:
         """Ponders each row up to a given step: `steps`, `[batch]`, from 1 to `max_steps`."""
-        return self._ponder(x, initial_state, lambda n, rows, *_: steps[rows] == n)
-
-    def _ponder(self, x: Tensor, state: Tensor | None, rule: HaltingRule, last: int | None = None) -> Halted:
         # Compiled code wants shapes that don't depend on the data
-        ponder = self._ponder_all if torch.compiler.is_compiling() else self._ponder_needed
-        return ponder(x, state, rule, last or self.max_steps)
+        if torch.compiler.is_compiling():
+            return self._ponder_all(x, initial_state, lambda n, *_: steps == n)
+        return self._ponder_sorted(x, initial_state, steps)
+
+    def _ponder(self, x: Tensor, state: Tensor | None, rule: HaltingRule) -> Halted:
+        return (self._ponder_all if torch.compiler.is_compiling() else self._ponder_needed)(x, state, rule)
 
     def _log_prob(self, n: int, logits: Tensor, log_left: Tensor) -> Tensor:
         """`log p_n`, of all that is left from the last step on."""
         return log_left if n >= self.max_steps else log_left + F.logsigmoid(logits)
 
-    def _ponder_needed(self, x: Tensor, state: Tensor | None, rule: HaltingRule, last: int) -> Halted:
-        """Computes each step for the rows that reach it only."""
+    def _ponder_fixed(self, x: Tensor, state: Tensor | None, last: int) -> Halted:
+        """Halts every row at the step `last`."""
+        log_left = torch.zeros(len(x), device=x.device)
+        for _ in range(last - 1):
+            _, state, logits = self.step(x, state)
+            log_left = log_left + F.logsigmoid(-logits)
+        output, _, logits = self.step(x, state)
+        steps = torch.full((len(x),), last, device=x.device)
+        return Halted(output, steps, self._log_prob(last, logits, log_left))
+
+    def _ponder_sorted(self, x: Tensor, state: Tensor | None, steps: Tensor) -> Halted:
+        """Computes each step for the rows that reach it only: the first ones, where the last to halt comes first."""
+        order = steps.argsort(descending=True)
+        counts = torch.bincount(steps, minlength=self.max_steps + 1).tolist()
+        x, left = x.index_select(0, order), len(x)
+        state = None if state is None else state.index_select(0, order)
+        log_left = torch.zeros(left, device=x.device)
+        outputs, log_probs = [], []
+        for n in range(1, int(steps.max()) + 1):
+            output, state, logits = self.step(x, state)
+            left -= counts[n]
+            outputs.append(output[left:])
+            log_probs.append(self._log_prob(n, logits, log_left)[left:])
+            x, state, log_left = x[:left], state[:left], (log_left + F.logsigmoid(-logits))[:left]
+        back = order.argsort()
+        output, log_prob = (torch.cat(parts[::-1]).index_select(0, back) for parts in (outputs, log_probs))
+        return Halted(output, steps, log_prob)
+
+    def _ponder_needed(self, x: Tensor, state: Tensor | None, rule: HaltingRule) -> Halted:
+        """Computes each step for the rows that reach it only, by a rule that finds out on the way which ones do."""
         rows = torch.arange(len(x), device=x.device)
         log_left = torch.zeros(len(x), device=x.device)
         order, halted = [], []
-        for n in range(1, last + 1):
+        for n in range(1, self.max_steps + 1):
             output, state, logits = self.step(x, state)
             log_probs = self._log_prob(n, logits, log_left)
-            if n == last:
-                order.append(rows)
-                halted.append((output, torch.full_like(rows, n), log_probs))
-                break
-            halts = rule(n, rows, logits, log_left)
+            halts = rule(n, logits, log_left) if n < self.max_steps else torch.ones_like(rows, dtype=torch.bool)
             order.append(rows[halts])
             halted.append((output[halts], torch.full_like(order[-1], n), log_probs[halts]))
             if len(order[-1]) == len(rows):
@@ -190,33 +227,29 @@ class PonderNet(nn.Module):
         back = torch.cat(order).argsort()
         return Halted(*(torch.cat(parts)[back] for parts in zip(*halted, strict=True)))
 
-    def _ponder_all(self, x: Tensor, state: Tensor | None, rule: HaltingRule, last: int) -> Halted:
-        """Computes each step for every row: the same results as `_ponder_needed`, in static shapes."""
-        rows = torch.arange(len(x), device=x.device)
-        steps, ponders = torch.zeros_like(rows), torch.ones_like(rows, dtype=torch.bool)
+    def _ponder_all(self, x: Tensor, state: Tensor | None, rule: HaltingRule) -> Halted:
+        """Computes each step for every row: the same results, in static shapes."""
+        steps = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        ponders = torch.ones_like(steps, dtype=torch.bool)
         log_left = log_probs = torch.zeros(len(x), device=x.device)
         output = None
-        for n in range(1, last + 1):
+        for n in range(1, self.max_steps + 1):
             y, state, logits = self.step(x, state)
             output = y if output is None else torch.where(ponders.view(-1, *[1] * (y.dim() - 1)), y, output)
             log_probs = torch.where(ponders, self._log_prob(n, logits, log_left), log_probs)
             steps = steps + ponders
-            ponders = ponders & ~rule(n, rows, logits, log_left)
+            ponders = ponders & ~rule(n, logits, log_left)
             log_left = log_left + F.logsigmoid(-logits)
         return Halted(output, steps, log_probs)
 
 
-def _not_yet(n: int, rows: Tensor, logits: Tensor, log_left: Tensor) -> Tensor:
-    return torch.zeros_like(rows, dtype=torch.bool)
-
-
-def _sample(n: int, rows: Tensor, logits: Tensor, log_left: Tensor) -> Tensor:
+def _sample(n: int, logits: Tensor, log_left: Tensor) -> Tensor:
     return torch.rand_like(logits) < torch.sigmoid(logits)
 
 
 def _at_threshold(threshold: float) -> HaltingRule:
     # 1 - prod_{i<=n} (1 - lambda_i) is the cumulative p
-    return lambda n, rows, logits, log_left: -torch.expm1(log_left + F.logsigmoid(-logits)) >= threshold
+    return lambda n, logits, log_left: -torch.expm1(log_left + F.logsigmoid(-logits)) >= threshold
 
 
 class PonderLoss(nn.Module):

@@ -103,13 +103,20 @@ class PonderActor(nn.Module):
         halts: Tensor | None = None,
         halting: str | int = "sample",
         threshold: float = 0.5,
+        at_roots: bool = False,
     ) -> PonderedActions:
         """Acts in the latent states `[*, L]`.
 
         Args:
             greedy, mask, clip: as in SheepRL's `Actor`.
             halts: the ponder steps to act from, `[*]`; `None`: halt by the rule `halting` (see `PonderNet.act`).
+            at_roots: the states are imagined ones, `[H, N*M, L]`, whose first time step is N copies of the roots, to act
+                from ponder step 1 to N in turn: each step of a root is then computed once.
         """
+        if at_roots and isinstance(self.ponder, PonderNet):
+            features, halts, log_halting = self._ponder_imagined(state, halts)
+            actions, policies = self._heads[0](features, greedy, mask, clip)
+            return PonderedActions(actions, policies, halts, log_halting)
         features = self.model(state)
         shape = features.shape[:-1]
         if self.ponder is None:
@@ -125,6 +132,16 @@ class PonderActor(nn.Module):
             halts, log_halting = halted.steps.view(shape), halted.log_probs.view(shape)
         actions, policies = self._heads[0](features, greedy, mask, clip)
         return PonderedActions(actions, policies, halts, log_halting)
+
+    def _ponder_imagined(self, states: Tensor, halts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The features of imagined states, their ponder steps and log-probabilities (see `at_roots`)."""
+        roots = self.ponder.every_step(self.model(states[0, : states.shape[1] // self.ponder.max_steps]))
+        features, log_halting = roots.outputs.transpose(0, 1).flatten(0, 1), roots.log_probs.T.flatten()
+        if len(states) > 1:
+            later = self.ponder.halt_at(self.model(states[1:]).flatten(0, 1), halts[1:].flatten())
+            features = torch.cat((features, later.output))
+            log_halting = torch.cat((log_halting, later.log_probs))
+        return features.view(*states.shape[:-1], -1), halts, log_halting.view(states.shape[:-1])
 
 
 class PonderedSteps:

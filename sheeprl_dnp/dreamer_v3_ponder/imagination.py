@@ -31,8 +31,9 @@ class HaltingActor:
         self.log_halting: list[Tensor] = []
 
     def __call__(self, states: Tensor, clip: bool) -> tuple:
-        halts = self.root_halts if self.commits or not self.halts else None
-        pondered = self.actor(states, clip=clip, halts=halts)
+        at_roots = not self.halts
+        halts = self.root_halts if self.commits or at_roots else None
+        pondered = self.actor(states, clip=clip, halts=halts, at_roots=at_roots)
         self.halts.append(pondered.halts)
         self.log_halting.append(pondered.log_halting)
         return pondered.actions, pondered.policies

@@ -55,7 +55,7 @@ def actor_loss(
     `objective_mix`, `is_continuous`, `actions_dim` and `ent_coef` are those of SheepRL's `actor_loss`.
     """
     weights = imagination.weights.view(max_halts, -1)  # [N, M]
-    pondered = actor(imagination.trajectories.detach(), halts=imagination.halts)
+    pondered = actor(imagination.trajectories.detach(), halts=imagination.halts, at_roots=True)
     log_halting = pondered.log_halting  # [H+1, N*M]
 
     advantage = (imagination.lambda_values - offset) / invscale - (imagination.values[:-1] - offset) / invscale
