@@ -11,12 +11,14 @@ from unittest import mock
 import gymnasium as gym
 import torch
 from lightning.fabric import Fabric
+from sheeprl.algos.dreamer_v3 import dreamer_v3
 from sheeprl.algos.dreamer_v3.agent import PlayerDV3
 from sheeprl.utils.env import make_env
 from torch import nn
 from torch.optim import SGD
 from torch.utils.flop_counter import FlopCounterMode
 
+from sheeprl_dnp.dreamer_v3_ponder.config import batch_states, root_states
 from sheeprl_dnp.dreamer_v3_ponder.parameters import count_parameters
 from sheeprl_dnp.learner import Learner, build_learner
 from sheeprl_dnp.runs import write_json
@@ -34,21 +36,28 @@ def costs(cfg: dict[str, Any], observation_space: gym.spaces.Dict, action_space:
         `parameters` of the `agent`, `world_model`, `actor` and `critic`, and `flops`: `per_action` of one environment,
         at ponder step 1, 2 and so on up to N, and `per_gradient_step`.
     """
-    cfg = copy.deepcopy(cfg)
+    cfg, share = copy.deepcopy(cfg), 1.0
     cfg.algo.compile.enabled = False
+    if "ponder" in cfg.algo:
+        share = root_states(cfg.algo) / batch_states(cfg.algo)
+        cfg.algo.ponder.roots = "all"
     fabric = Fabric(accelerator="cpu", devices=1)
     # The initialisation of DreamerV3's weights takes most of the time, and changes no count
     as_they_are = mock.patch.object(nn.init, "trunc_normal_", lambda tensor, *args, **kwargs: tensor)
     with torch.random.fork_rng(devices=[]), redirect_stdout(StringIO()), as_they_are:
         torch.manual_seed(0)
         learner = build_learner(fabric, cfg, observation_space, action_space, SGD)
+        world_model, behaviour = flops_of_phases(learner)
         modules = {name: getattr(learner, name) for name in ("world_model", "actor", "critic")}
         return {
             "parameters": {
                 "agent": count_parameters(*modules.values()),
                 **{name: count_parameters(module) for name, module in modules.items()},
             },
-            "flops": {"per_action": flops_per_action(learner), "per_gradient_step": flops_per_gradient_step(learner)},
+            "flops": {
+                "per_action": flops_per_action(learner),
+                "per_gradient_step": round(world_model + share * behaviour),
+            },
         }
 
 
@@ -58,11 +67,24 @@ def count_flops(function: Callable[[], Any]) -> int:
     return counter.get_total_flops()
 
 
-def flops_per_gradient_step(learner: Learner) -> int:
-    algo = learner.cfg.algo
-    batch = learner.batch(*SAMPLE)
-    scale = algo.per_rank_sequence_length * algo.per_rank_batch_size / (SAMPLE[0] * SAMPLE[1])
-    return round(scale * count_flops(lambda: learner.step(batch)))
+def flops_of_phases(learner: Learner) -> tuple[int, int]:
+    """The operations of a gradient step that learn the world model, and those that learn the behaviour."""
+    counted = []
+    world_model_learning = dreamer_v3.world_model_learning
+
+    def count_world_model(*args: Any) -> Any:
+        learned = world_model_learning(*args)
+        counted.append(counter.get_total_flops())
+        return learned
+
+    with (
+        mock.patch.object(dreamer_v3, "world_model_learning", count_world_model),
+        FlopCounterMode(display=False) as counter,
+    ):
+        learner.step(learner.batch(*SAMPLE))
+    (world_model,), total = counted, counter.get_total_flops()
+    scale = batch_states(learner.cfg.algo) / (SAMPLE[0] * SAMPLE[1])
+    return round(world_model * scale), round((total - world_model) * scale)
 
 
 @torch.no_grad()

@@ -29,14 +29,14 @@ class RunCallback(Callback):
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             if "ponder" in config.algo:
-                check_ponder_config(config.algo.ponder)
+                check_ponder_config(config.algo)
             check_writable(run_folder(config))
             if config.checkpoint.resume_from:
                 check_resume(config)
             if int(os.environ.get("LOCAL_RANK", 0)) == 0 and not fs.is_url(run_folder(config)):
                 save_costs(plain(config), Path(run_folder(config)))
             publish_run(config)
-        except (ConfigError, InstantiationException) as error:
+        except (ConfigError, InstantiationException, OSError) as error:
             end_with_sentence(config, error)
             raise
 

@@ -12,9 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Which rows halt now, of those that still ponder: (step, logits, log-probability to get here) -> [rows]
-HaltingRule = Callable[[int, Tensor, Tensor], Tensor]
-
 
 def halting_log_probs(logits: Tensor) -> Tensor:
     """The log-probabilities to halt at each step, from the logits of `lambda_n` (section 2 of the paper).
@@ -159,22 +156,26 @@ class PonderNet(nn.Module):
         if isinstance(halting, int) and halting >= 1:
             return self._ponder_fixed(x, initial_state, halting)
         if halting == "sample":
-            return self._ponder(x, initial_state, _sample)
+            # The first step whose cumulative p reaches a uniform draw is step n with probability p_n
+            return self._ponder_until(x, initial_state, 1 - torch.rand(len(x), device=x.device))
         if halting == "threshold":
             if not 0 < threshold <= 1:
                 raise ValueError(f"`threshold` must be above 0 and up to 1, got {threshold}")
-            return self._ponder(x, initial_state, _at_threshold(threshold))
+            return self._ponder_until(x, initial_state, torch.full((len(x),), threshold, device=x.device))
         raise ValueError(f"`halting` must be 'sample', 'threshold' or a number of steps from 1, got {halting!r}")
 
     def halt_at(self, x: Tensor, steps: Tensor, initial_state: Tensor | None = None) -> Halted:
         """Ponders each row up to a given step: `steps`, `[batch]`, from 1 to `max_steps`."""
         # Compiled code wants shapes that don't depend on the data
         if torch.compiler.is_compiling():
-            return self._ponder_all(x, initial_state, lambda n, *_: steps == n)
+            return self._ponder_all(x, initial_state, lambda n, _: steps == n)
         return self._ponder_sorted(x, initial_state, steps)
 
-    def _ponder(self, x: Tensor, state: Tensor | None, rule: HaltingRule) -> Halted:
-        return (self._ponder_all if torch.compiler.is_compiling() else self._ponder_needed)(x, state, rule)
+    def _ponder_until(self, x: Tensor, state: Tensor | None, reached: Tensor) -> Halted:
+        """Ponders each row until its cumulative p is `reached`, `[batch]`."""
+        if torch.compiler.is_compiling():
+            return self._ponder_all(x, state, lambda _, log_left: _cumulative(log_left) >= reached)
+        return self._ponder_needed(x, state, reached)
 
     def _log_prob(self, n: int, logits: Tensor, log_left: Tensor) -> Tensor:
         """`log p_n`, of all that is left from the last step on."""
@@ -193,42 +194,53 @@ class PonderNet(nn.Module):
     def _ponder_sorted(self, x: Tensor, state: Tensor | None, steps: Tensor) -> Halted:
         """Computes each step for the rows that reach it only: the first ones, where the last to halt comes first."""
         order = steps.argsort(descending=True)
-        counts = torch.bincount(steps, minlength=self.max_steps + 1).tolist()
+        halting = torch.bincount(steps, minlength=self.max_steps + 1).tolist()
         x, left = x.index_select(0, order), len(x)
         state = None if state is None else state.index_select(0, order)
         log_left = torch.zeros(left, device=x.device)
         outputs, log_probs = [], []
-        for n in range(1, int(steps.max()) + 1):
+        for n in range(1, self.max_steps + 1):
             output, state, logits = self.step(x, state)
-            left -= counts[n]
+            left -= halting[n]
             outputs.append(output[left:])
             log_probs.append(self._log_prob(n, logits, log_left)[left:])
+            if not left:
+                break
             x, state, log_left = x[:left], state[:left], (log_left + F.logsigmoid(-logits))[:left]
         back = order.argsort()
         output, log_prob = (torch.cat(parts[::-1]).index_select(0, back) for parts in (outputs, log_probs))
         return Halted(output, steps, log_prob)
 
-    def _ponder_needed(self, x: Tensor, state: Tensor | None, rule: HaltingRule) -> Halted:
-        """Computes each step for the rows that reach it only, by a rule that finds out on the way which ones do."""
+    def _ponder_needed(self, x: Tensor, state: Tensor | None, reached: Tensor) -> Halted:
+        """Computes each step for the rows that reach it only, which it finds out on the way."""
         rows = torch.arange(len(x), device=x.device)
         log_left = torch.zeros(len(x), device=x.device)
         order, halted = [], []
         for n in range(1, self.max_steps + 1):
             output, state, logits = self.step(x, state)
-            log_probs = self._log_prob(n, logits, log_left)
-            halts = rule(n, logits, log_left) if n < self.max_steps else torch.ones_like(rows, dtype=torch.bool)
-            order.append(rows[halts])
-            halted.append((output[halts], torch.full_like(order[-1], n), log_probs[halts]))
-            if len(order[-1]) == len(rows):
+            now = Halted(output, torch.full_like(rows, n), self._log_prob(n, logits, log_left))
+            log_left = log_left + F.logsigmoid(-logits)
+            goes_on = _cumulative(log_left) < reached
+            left = goes_on.nonzero().squeeze(1) if n < self.max_steps else rows[:0]
+            if not len(left):
+                order.append(rows)
+                halted.append(now)
                 break
-            goes_on = ~halts
-            rows, x, state = rows[goes_on], x[goes_on], state[goes_on]
-            log_left = (log_left + F.logsigmoid(-logits))[goes_on]
+            halts = (~goes_on).nonzero().squeeze(1)
+            order.append(rows[halts])
+            halted.append(Halted(*(part[halts] for part in now)))
+            rows, x, state, log_left, reached = (part[left] for part in (rows, x, state, log_left, reached))
+        if len(halted) == 1:
+            return halted[0]
         back = torch.cat(order).argsort()
         return Halted(*(torch.cat(parts)[back] for parts in zip(*halted, strict=True)))
 
-    def _ponder_all(self, x: Tensor, state: Tensor | None, rule: HaltingRule) -> Halted:
-        """Computes each step for every row: the same results, in static shapes."""
+    def _ponder_all(self, x: Tensor, state: Tensor | None, halts: Callable[[int, Tensor], Tensor]) -> Halted:
+        """Computes each step for every row: the same results, in static shapes.
+
+        Args:
+            halts: which rows halt at step n if they are still there, from n and the log-probability to go on after it.
+        """
         steps = torch.zeros(len(x), dtype=torch.long, device=x.device)
         ponders = torch.ones_like(steps, dtype=torch.bool)
         log_left = log_probs = torch.zeros(len(x), device=x.device)
@@ -238,18 +250,14 @@ class PonderNet(nn.Module):
             output = y if output is None else torch.where(ponders.view(-1, *[1] * (y.dim() - 1)), y, output)
             log_probs = torch.where(ponders, self._log_prob(n, logits, log_left), log_probs)
             steps = steps + ponders
-            ponders = ponders & ~rule(n, logits, log_left)
             log_left = log_left + F.logsigmoid(-logits)
+            ponders = ponders & ~halts(n, log_left)
         return Halted(output, steps, log_probs)
 
 
-def _sample(n: int, logits: Tensor, log_left: Tensor) -> Tensor:
-    return torch.rand_like(logits) < torch.sigmoid(logits)
-
-
-def _at_threshold(threshold: float) -> HaltingRule:
-    # 1 - prod_{i<=n} (1 - lambda_i) is the cumulative p
-    return lambda n, logits, log_left: -torch.expm1(log_left + F.logsigmoid(-logits)) >= threshold
+def _cumulative(log_left: Tensor) -> Tensor:
+    """`sum_{i<=n} p_i`, from the log-probability to go on after step n."""
+    return -torch.expm1(log_left)
 
 
 class PonderLoss(nn.Module):

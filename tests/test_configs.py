@@ -81,4 +81,4 @@ def test_the_baseline_is_sheeprls_own_crafter_recipe() -> None:
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if not name.endswith(("_baseline", "_deep"))])
 def test_the_default_values_of_pondering_are_allowed(name: str) -> None:
-    check_ponder_config(experiment(f"exp={name}").algo.ponder)
+    check_ponder_config(experiment(f"exp={name}").algo)

@@ -208,7 +208,7 @@ class GaussianActor(nn.Module):
         self.log_stds = nn.Parameter(torch.tensor([-0.2, 0.4, -1.0]).double())
         self.halting_logits = nn.Parameter(torch.tensor([-0.5, 0.8, 0.0]).double())
 
-    def forward(self, states: Tensor, *, halts: Tensor) -> PonderedActions:
+    def forward(self, states: Tensor, *, halts: Tensor, at_roots: bool) -> PonderedActions:
         mean, std = (x[halts - 1].unsqueeze(-1) for x in (self.means, self.log_stds.exp()))
         log_halting = stick_breaking(self.halting_logits).log()[halts - 1]
         return PonderedActions((mean,), (Independent(Normal(mean, std), 1),), halts, log_halting)

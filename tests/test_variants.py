@@ -61,12 +61,16 @@ VARIANTS = {
     "bf16": ["env.id=discrete_dummy", "fabric.precision=bf16-mixed"],
     "bf16, continuous": ["env.id=continuous_dummy", "fabric.precision=bf16-mixed"],
 }
+PONDERING = VARIANTS | {
+    "a quarter of the roots": ["env.id=discrete_dummy", "algo.ponder.roots=0.25"],
+    "two roots, continuous": ["env.id=continuous_dummy", "algo.ponder.roots=2"],
+}
 
 
 @pytest.mark.parametrize("continuation", ["sample", "commit"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", PONDERING)
 def test_dreamer_v3_ponders_in_every_variant(run: Any, variant: str, continuation: str) -> None:
-    state = run(*VARIANTS[variant], f"algo.ponder.continuation={continuation}", "algo.ponder.max_halts=3")
+    state = run(*PONDERING[variant], f"algo.ponder.continuation={continuation}", "algo.ponder.max_halts=3")
     assert state["per_rank_gradient_steps"] >= 8
     moments = state["actor_optimizer"]["state"]
     assert all(torch.isfinite(weights).all() for weights in state["actor"].values())

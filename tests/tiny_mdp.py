@@ -62,7 +62,7 @@ class TabularActor(nn.Module):
     def tables(self) -> tuple[Tensor, Tensor]:
         return stick_breaking(self.halting_logits), self.action_logits.softmax(-1)
 
-    def forward(self, states: Tensor, *, halts: Tensor) -> PonderedActions:
+    def forward(self, states: Tensor, *, halts: Tensor, at_roots: bool = False) -> PonderedActions:
         index = (states.argmax(-1), halts - 1)
         policy = OneHotCategorical(logits=self.action_logits[index])
         return PonderedActions((policy.sample(),), (policy,), halts, self.tables()[0][index].log())
@@ -104,8 +104,8 @@ class RealActor(nn.Module):
             policies.append(self.actor.mlp_heads[0](output).softmax(-1))
         return stick_breaking(torch.stack(logits, -1)), torch.stack(policies, 1)
 
-    def forward(self, states: Tensor, *, halts: Tensor) -> PonderedActions:
-        return self.actor(states, halts=halts)
+    def forward(self, states: Tensor, **kwargs: Tensor | bool) -> PonderedActions:
+        return self.actor(states, **kwargs)
 
 
 # The process as a world model

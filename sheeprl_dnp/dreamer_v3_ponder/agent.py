@@ -110,38 +110,41 @@ class PonderActor(nn.Module):
         Args:
             greedy, mask, clip: as in SheepRL's `Actor`.
             halts: the ponder steps to act from, `[*]`; `None`: halt by the rule `halting` (see `PonderNet.act`).
-            at_roots: the states are imagined ones, `[H, N*M, L]`, whose first time step is N copies of the roots, to act
-                from ponder step 1 to N in turn: each step of a root is then computed once.
+            at_roots: the states are imagined ones, `[H, N*M, L]`, whose first time step is N copies of the roots, in
+                which `halts` is 1 to N in turn: each ponder step of a root is then computed once.
         """
-        if at_roots and isinstance(self.ponder, PonderNet):
-            features, halts, log_halting = self._ponder_imagined(state, halts)
-            actions, policies = self._heads[0](features, greedy, mask, clip)
-            return PonderedActions(actions, policies, halts, log_halting)
-        features = self.model(state)
-        shape = features.shape[:-1]
         if self.ponder is None:
-            halts = torch.ones(shape, dtype=torch.long, device=state.device)
-            log_halting = torch.zeros(shape, device=state.device)
+            features = self.model(state)
+            halts = torch.ones(state.shape[:-1], dtype=torch.long, device=state.device)
+            log_halting = torch.zeros(state.shape[:-1], device=state.device)
+        elif at_roots and isinstance(self.ponder, PonderNet):
+            features, log_halting = self._ponder_imagined(state, halts)
         else:
-            flat = features.flatten(0, -2)
-            if halts is None:
-                halted = self.ponder.act(flat, halting=halting, threshold=threshold)
-            else:
-                halted = self.ponder.halt_at(flat, halts.flatten())
-            features = halted.output.view(features.shape)
-            halts, log_halting = halted.steps.view(shape), halted.log_probs.view(shape)
+            features, halts, log_halting = self._ponder(state, halts, halting, threshold)
         actions, policies = self._heads[0](features, greedy, mask, clip)
         return PonderedActions(actions, policies, halts, log_halting)
 
-    def _ponder_imagined(self, states: Tensor, halts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The features of imagined states, their ponder steps and log-probabilities (see `at_roots`)."""
-        roots = self.ponder.every_step(self.model(states[0, : states.shape[1] // self.ponder.max_steps]))
-        features, log_halting = roots.outputs.transpose(0, 1).flatten(0, 1), roots.log_probs.T.flatten()
+    def _ponder(self, states: Tensor, halts: Tensor | None, halting: str | int, threshold: float) -> Halted:
+        """The features of states, `[*, D]`, at given ponder steps or where they halt by a rule."""
+        features = self.model(states)
+        flat = features.flatten(0, -2)
+        if halts is None:
+            halted = self.ponder.act(flat, halting=halting, threshold=threshold)
+        else:
+            halted = self.ponder.halt_at(flat, halts.flatten())
+        shape = features.shape[:-1]
+        return Halted(halted.output.view(features.shape), halted.steps.view(shape), halted.log_probs.view(shape))
+
+    def _ponder_imagined(self, states: Tensor, halts: Tensor) -> tuple[Tensor, Tensor]:
+        """The features of imagined states, `[H, N*M, D]`, and the log-probabilities of `halts` (see `at_roots`)."""
+        roots = states[0, : states.shape[1] // self.ponder.max_steps]
+        every = self.ponder.every_step(self.model(roots))
+        features, log_halting = every.outputs.transpose(0, 1).flatten(0, 1), every.log_probs.T.flatten()
         if len(states) > 1:
             later = self.ponder.halt_at(self.model(states[1:]).flatten(0, 1), halts[1:].flatten())
             features = torch.cat((features, later.output))
             log_halting = torch.cat((log_halting, later.log_probs))
-        return features.view(*states.shape[:-1], -1), halts, log_halting.view(states.shape[:-1])
+        return features.view(*states.shape[:-1], -1), log_halting.view(states.shape[:-1])
 
 
 class PonderedSteps:

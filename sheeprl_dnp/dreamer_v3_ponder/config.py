@@ -17,11 +17,16 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_share(value: Any) -> bool:
+    return value == "all" or _is_count(value) or (isinstance(value, float) and 0 < value <= 1)
+
+
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_halts": (_is_count, "a whole number from 1"),
     "learn_halting": (lambda v: isinstance(v, bool), "true or false"),
     "lambda_p": (lambda v: _is_number(v) and 0 < v < 1, "a number strictly between 0 and 1"),
     "beta": (lambda v: _is_number(v) and 0 <= v < float("inf"), "a number from 0"),
+    "roots": (_is_share, "'all', a whole number from 1 (of states), or a fraction above 0 and up to 1.0"),
     "continuation": (lambda v: v in CONTINUATIONS, "'sample' or 'commit'"),
     "halting": (lambda v: v in HALTING_RULES or _is_count(v), "'sample', 'threshold' or a whole number from 1"),
     "halting_threshold": (lambda v: _is_number(v) and 0 < v <= 1, "a number above 0 and up to 1"),
@@ -34,13 +39,32 @@ def choices(ponder: dict[str, Any]) -> int:
     return ponder.max_halts if ponder.learn_halting else 1
 
 
-def check_ponder_config(ponder: dict[str, Any]) -> None:
-    """Checks the section `algo.ponder` of a configuration.
+def batch_states(algo: dict[str, Any]) -> int:
+    """M: how many latent states of a batch there are to imagine from."""
+    return algo.per_rank_sequence_length * algo.per_rank_batch_size
+
+
+def root_states(algo: dict[str, Any]) -> int:
+    """How many of the M states imagination starts from: `algo.ponder.roots` as a number, at least 1."""
+    roots, states = algo.ponder.roots, batch_states(algo)
+    if roots == "all":
+        return states
+    return max(1, round(roots * states)) if isinstance(roots, float) else roots
+
+
+def check_ponder_config(algo: dict[str, Any]) -> None:
+    """Checks the section `algo.ponder` of a configuration, from the whole section `algo`.
 
     Raises:
         ConfigError: a key is missing, or has a value that isn't allowed.
     """
     for key, (is_allowed, allowed) in RULES.items():
-        value = ponder.get(key)
+        value = algo.ponder.get(key)
         if not is_allowed(value):
             raise ConfigError(f"`algo.ponder.{key}={value}` is not allowed: it must be {allowed}.")
+    if root_states(algo) > (states := batch_states(algo)):
+        raise ConfigError(
+            f"`algo.ponder.roots={algo.ponder.roots}` is not allowed: a batch has {states} states "
+            f"(`algo.per_rank_sequence_length={algo.per_rank_sequence_length}` times "
+            f"`algo.per_rank_batch_size={algo.per_rank_batch_size}`)."
+        )

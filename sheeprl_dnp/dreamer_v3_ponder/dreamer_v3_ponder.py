@@ -23,12 +23,30 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
-from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config, choices
+from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config, choices, root_states
 from sheeprl_dnp.dreamer_v3_ponder.imagination import imagine
 from sheeprl_dnp.dreamer_v3_ponder.loss import ActorLoss, actor_loss, critic_loss
 from sheeprl_dnp.dreamer_v3_ponder.progress import Progress
 from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, add_ponder_metrics, halt_mass_key
 from sheeprl_dnp.pondernet import expected_steps
+
+
+def draw_roots(roots: int, *states: Tensor) -> Sequence[Tensor]:
+    """The states from which imagination starts, drawn uniformly without replacement.
+
+    Each is as likely as any other, so that a mean over them estimates the mean over the batch without bias.
+
+    Args:
+        roots: how many (`algo.ponder.roots`).
+        states: `[T, B, ...]`.
+
+    Returns:
+        Each as `[1, roots, ...]`; as they are, without a random draw, where there are no more than `roots`.
+    """
+    if roots >= (count := states[0].shape[:2].numel()):
+        return states
+    chosen = torch.randperm(count, device=states[0].device)[:roots]
+    return [state.flatten(0, 1)[chosen].unsqueeze(0) for state in states]
 
 
 def behaviour_learning(
@@ -47,13 +65,14 @@ def behaviour_learning(
     is_continuous: bool,
     actions_dim: Sequence[int],
 ) -> dict[str, Tensor]:
-    """One update of the actor and one of the critic, on N trajectories imagined from each latent state of the batch.
+    """One update of the actor and one of the critic, on N trajectories imagined from each root state of the batch.
 
     Returns:
         The metrics, by the names they are logged with.
     """
     ponder, actor_cfg = cfg.algo.ponder, cfg.algo.actor
     max_halts = choices(ponder)
+    roots = draw_roots(root_states(cfg.algo), posteriors, recurrent_states, terminated)
     # The imagination needs a computational graph only for the dynamics backpropagation
     backpropagates = reinforce_weight(actor_cfg.objective_mix, is_continuous) < 1
     with autocast_cache_scope(fabric), torch.set_grad_enabled(backpropagates):
@@ -61,9 +80,7 @@ def behaviour_learning(
             world_model,
             actor,
             critic,
-            posteriors,
-            recurrent_states,
-            terminated,
+            *roots,
             max_halts=max_halts,
             continuation=ponder.continuation,
             horizon=cfg.algo.horizon,
@@ -169,7 +186,7 @@ def train(
 @register_algorithm()
 def main(fabric: Fabric, cfg: dict[str, Any]) -> None:
     """Trains an agent in SheepRL's own DreamerV3 loop, where the pieces that ponder stand for SheepRL's."""
-    check_ponder_config(cfg.algo.ponder)
+    check_ponder_config(cfg.algo)
     add_ponder_metrics(cfg)
     player_steps = PonderedSteps()
     with (

@@ -16,7 +16,7 @@ from sheeprl_dnp.runs import write_json
 @register_evaluation(algorithms="dreamer_v3_ponder")
 def evaluate(fabric: Fabric, cfg: dict[str, Any], state: dict[str, Any]) -> None:
     """Plays `algo.ponder.eval_episodes` episodes, and writes `<checkpoint>.eval.json`."""
-    check_ponder_config(cfg.algo.ponder)
+    check_ponder_config(cfg.algo)
     logger = get_logger(fabric, cfg)
     if logger and fabric.is_global_zero:
         fabric._loggers = [logger]

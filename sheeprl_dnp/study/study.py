@@ -109,7 +109,7 @@ def compose_arm(arm: str, config: StudyConfig) -> DictConfig:
     if cfg.algo.name not in ALGORITHMS:
         raise ConfigError(f"`--arms={arm}` trains `{cfg.algo.name}`: it must be one of {', '.join(ALGORITHMS)}.")
     if "ponder" in cfg.algo:
-        check_ponder_config(cfg.algo.ponder)
+        check_ponder_config(cfg.algo)
     return cfg
 
 
