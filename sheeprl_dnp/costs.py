@@ -34,7 +34,8 @@ def costs(cfg: dict[str, Any], observation_space: gym.spaces.Dict, action_space:
 
     Returns:
         `parameters` of the `agent`, `world_model`, `actor` and `critic`, and `flops`: `per_action` of one environment,
-        at ponder step 1, 2 and so on up to N, and `per_gradient_step`.
+        at ponder step 1, 2 and so on up to N, `per_gradient_step`, and what of this learns the `world_model` and the
+        `behaviour`.
     """
     cfg, share = copy.deepcopy(cfg), 1.0
     cfg.algo.compile.enabled = False
@@ -56,7 +57,9 @@ def costs(cfg: dict[str, Any], observation_space: gym.spaces.Dict, action_space:
             },
             "flops": {
                 "per_action": flops_per_action(learner),
-                "per_gradient_step": round(world_model + share * behaviour),
+                "per_gradient_step": world_model + round(share * behaviour),
+                "world_model": world_model,
+                "behaviour": round(share * behaviour),
             },
         }
 

@@ -26,6 +26,10 @@ class RunCallback(Callback):
     Hydra turns the exceptions of callbacks into warnings, but for `SystemExit`.
     """
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        # `${now:...}` in its name is resolved once, here: the copies that Hydra makes of the configuration keep it
+        run_folder(config)
+
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             if "ponder" in config.algo:

@@ -85,10 +85,16 @@ class PonderSteps(NamedTuple):
 
 
 class Halted(NamedTuple):
-    """The ponder step at which each row of a batch halted."""
+    """Where each row of a batch halted."""
 
     output: Tensor  # [batch, output_dim], y_n
     steps: Tensor  # [batch], n, from 1
+
+
+class HaltedAt(NamedTuple):
+    """Each row of a batch at a ponder step that was given."""
+
+    output: Tensor  # [batch, output_dim], y_n
     log_probs: Tensor  # [batch], log p_n
 
 
@@ -156,108 +162,98 @@ class PonderNet(nn.Module):
         if isinstance(halting, int) and halting >= 1:
             return self._ponder_fixed(x, initial_state, halting)
         if halting == "sample":
-            # The first step whose cumulative p reaches a uniform draw is step n with probability p_n
-            return self._ponder_until(x, initial_state, 1 - torch.rand(len(x), device=x.device))
+            # An exponential draw is at most h with probability 1 - exp(-h), as p is up to the step of the hazard h
+            return self._ponder_until(x, initial_state, torch.empty(len(x), device=x.device).exponential_())
         if halting == "threshold":
             if not 0 < threshold <= 1:
                 raise ValueError(f"`threshold` must be above 0 and up to 1, got {threshold}")
-            return self._ponder_until(x, initial_state, torch.full((len(x),), threshold, device=x.device))
+            hazard = -math.log1p(-threshold) if threshold < 1 else math.inf
+            return self._ponder_until(x, initial_state, torch.full((len(x),), hazard, device=x.device))
         raise ValueError(f"`halting` must be 'sample', 'threshold' or a number of steps from 1, got {halting!r}")
 
-    def halt_at(self, x: Tensor, steps: Tensor, initial_state: Tensor | None = None) -> Halted:
+    def halt_at(self, x: Tensor, steps: Tensor, initial_state: Tensor | None = None) -> HaltedAt:
         """Ponders each row up to a given step: `steps`, `[batch]`, from 1 to `max_steps`."""
         # Compiled code wants shapes that don't depend on the data
         if torch.compiler.is_compiling():
-            return self._ponder_all(x, initial_state, lambda n, _: steps == n)
+            halted, logits = self._ponder_all(x, initial_state, lambda n, _: steps == n)
+            return HaltedAt(halted.output, _log_probs_at(steps, logits))
         return self._ponder_sorted(x, initial_state, steps)
 
-    def _ponder_until(self, x: Tensor, state: Tensor | None, reached: Tensor) -> Halted:
-        """Ponders each row until its cumulative p is `reached`, `[batch]`."""
-        if torch.compiler.is_compiling():
-            return self._ponder_all(x, state, lambda _, log_left: _cumulative(log_left) >= reached)
-        return self._ponder_needed(x, state, reached)
-
-    def _log_prob(self, n: int, logits: Tensor, log_left: Tensor) -> Tensor:
-        """`log p_n`, of all that is left from the last step on."""
-        return log_left if n >= self.max_steps else log_left + F.logsigmoid(logits)
-
     def _ponder_fixed(self, x: Tensor, state: Tensor | None, last: int) -> Halted:
-        """Halts every row at the step `last`."""
-        log_left = torch.zeros(len(x), device=x.device)
-        for _ in range(last - 1):
-            _, state, logits = self.step(x, state)
-            log_left = log_left + F.logsigmoid(-logits)
-        output, _, logits = self.step(x, state)
-        steps = torch.full((len(x),), last, device=x.device)
-        return Halted(output, steps, self._log_prob(last, logits, log_left))
+        """Every row halts at the step `last`, whatever its probability."""
+        for _ in range(last):
+            output, state = self.step_module(x, state)
+        return Halted(output, torch.full((len(x),), last, device=x.device))
 
-    def _ponder_sorted(self, x: Tensor, state: Tensor | None, steps: Tensor) -> Halted:
+    def _ponder_until(self, x: Tensor, state: Tensor | None, hazard: Tensor) -> Halted:
+        """Each row halts where its cumulative hazard, `-sum_{i<=n} log(1 - lambda_i)`, reaches `hazard`, `[batch]`."""
+        if torch.compiler.is_compiling():
+            return self._ponder_all(x, state, lambda _, reached: reached >= hazard)[0]
+        return self._ponder_needed(x, state, hazard)
+
+    def _ponder_needed(self, x: Tensor, state: Tensor | None, hazard: Tensor) -> Halted:
+        """Computes each step for the rows that reach it only, which it finds out on the way."""
+        output, state, logits = self.step(x, state)
+        halted, rows = Halted(output, torch.ones(len(x), dtype=torch.long, device=x.device)), None
+        for n in range(2, self.max_steps + 1):
+            hazard = hazard - F.softplus(logits)  # what is left of it: log(1 - lambda) = -softplus(logit)
+            left = (hazard > 0).nonzero().squeeze(1)
+            if not len(left):
+                break
+            rows = left if rows is None else rows.index_select(0, left)
+            if len(left) < len(hazard):
+                x, state, hazard = (part.index_select(0, left) for part in (x, state, hazard))
+            output, state, logits = self.step(x, state)
+            halted = Halted(halted.output.index_copy(0, rows, output), halted.steps.index_fill(0, rows, n))
+        return halted
+
+    def _ponder_sorted(self, x: Tensor, state: Tensor | None, steps: Tensor) -> HaltedAt:
         """Computes each step for the rows that reach it only: the first ones, where the last to halt comes first."""
         order = steps.argsort(descending=True)
         halting = torch.bincount(steps, minlength=self.max_steps + 1).tolist()
         x, left = x.index_select(0, order), len(x)
         state = None if state is None else state.index_select(0, order)
-        log_left = torch.zeros(left, device=x.device)
-        outputs, log_probs = [], []
+        outputs, logits = [], []
         for n in range(1, self.max_steps + 1):
-            output, state, logits = self.step(x, state)
+            output, state, logit = self.step(x, state)
             left -= halting[n]
             outputs.append(output[left:])
-            log_probs.append(self._log_prob(n, logits, log_left)[left:])
+            logits.append(logit)
             if not left:
                 break
-            x, state, log_left = x[:left], state[:left], (log_left + F.logsigmoid(-logits))[:left]
+            x, state = x[:left], state[:left]
         back = order.argsort()
-        output, log_prob = (torch.cat(parts[::-1]).index_select(0, back) for parts in (outputs, log_probs))
-        return Halted(output, steps, log_prob)
+        padded = F.pad(nn.utils.rnn.pad_sequence(logits), (0, self.max_steps - len(logits)))  # [batch, max_steps]
+        log_probs = _log_probs_at(steps, padded.index_select(0, back))
+        return HaltedAt(torch.cat(outputs[::-1]).index_select(0, back), log_probs)
 
-    def _ponder_needed(self, x: Tensor, state: Tensor | None, reached: Tensor) -> Halted:
-        """Computes each step for the rows that reach it only, which it finds out on the way."""
-        rows = torch.arange(len(x), device=x.device)
-        log_left = torch.zeros(len(x), device=x.device)
-        order, halted = [], []
-        for n in range(1, self.max_steps + 1):
-            output, state, logits = self.step(x, state)
-            now = Halted(output, torch.full_like(rows, n), self._log_prob(n, logits, log_left))
-            log_left = log_left + F.logsigmoid(-logits)
-            goes_on = _cumulative(log_left) < reached
-            left = goes_on.nonzero().squeeze(1) if n < self.max_steps else rows[:0]
-            if not len(left):
-                order.append(rows)
-                halted.append(now)
-                break
-            halts = (~goes_on).nonzero().squeeze(1)
-            order.append(rows[halts])
-            halted.append(Halted(*(part[halts] for part in now)))
-            rows, x, state, log_left, reached = (part[left] for part in (rows, x, state, log_left, reached))
-        if len(halted) == 1:
-            return halted[0]
-        back = torch.cat(order).argsort()
-        return Halted(*(torch.cat(parts)[back] for parts in zip(*halted, strict=True)))
-
-    def _ponder_all(self, x: Tensor, state: Tensor | None, halts: Callable[[int, Tensor], Tensor]) -> Halted:
+    def _ponder_all(
+        self, x: Tensor, state: Tensor | None, halts: Callable[[int, Tensor], Tensor]
+    ) -> tuple[Halted, Tensor]:
         """Computes each step for every row: the same results, in static shapes.
 
         Args:
-            halts: which rows halt at step n if they are still there, from n and the log-probability to go on after it.
+            halts: which rows halt at step n if they are still there, from n and their cumulative hazard.
+
+        Returns:
+            Where they halt, and the logits of all steps, `[batch, max_steps]`.
         """
         steps = torch.zeros(len(x), dtype=torch.long, device=x.device)
-        ponders = torch.ones_like(steps, dtype=torch.bool)
-        log_left = log_probs = torch.zeros(len(x), device=x.device)
-        output = None
+        ponders, hazard = torch.ones_like(steps, dtype=torch.bool), torch.zeros(len(x), device=x.device)
+        output, logits = None, []
         for n in range(1, self.max_steps + 1):
-            y, state, logits = self.step(x, state)
+            y, state, logit = self.step(x, state)
             output = y if output is None else torch.where(ponders.view(-1, *[1] * (y.dim() - 1)), y, output)
-            log_probs = torch.where(ponders, self._log_prob(n, logits, log_left), log_probs)
             steps = steps + ponders
-            log_left = log_left + F.logsigmoid(-logits)
-            ponders = ponders & ~halts(n, log_left)
-        return Halted(output, steps, log_probs)
+            hazard = hazard + F.softplus(logit)
+            ponders = ponders & ~halts(n, hazard)
+            logits.append(logit)
+        return Halted(output, steps), torch.stack(logits, 1)
 
 
-def _cumulative(log_left: Tensor) -> Tensor:
-    """`sum_{i<=n} p_i`, from the log-probability to go on after step n."""
-    return -torch.expm1(log_left)
+def _log_probs_at(steps: Tensor, logits: Tensor) -> Tensor:
+    """`log p_n` at given steps: `[batch]` and `[batch, N]` to `[batch]`."""
+    return halting_log_probs(logits).gather(1, steps.unsqueeze(1) - 1).squeeze(1)
 
 
 class PonderLoss(nn.Module):

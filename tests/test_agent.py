@@ -120,9 +120,10 @@ def test_every_kind_of_sheeprls_actor_ponders(
     states = latents(cfg, 2, 7)
     drawn = actor(states)
     assert torch.cat(drawn.actions, -1).shape == (2, 7, sum(actions))
-    assert drawn.halts.shape == drawn.log_halting.shape == (2, 7)
+    assert drawn.halts.shape == (2, 7) and drawn.log_halting is None
     # The policy at a halting step is the heads' on the features of that step
     again = actor(states, halts=drawn.halts)
+    assert again.log_halting.shape == (2, 7) and (again.log_halting < 0).all()
     for action, left, right in zip(drawn.actions, drawn.policies, again.policies, strict=True):
         torch.testing.assert_close(left.log_prob(action), right.log_prob(action))
     first, last = (actor(states, halts=torch.full((2, 7), n)).policies[0].log_prob(drawn.actions[0]) for n in (1, 4))

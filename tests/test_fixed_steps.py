@@ -86,7 +86,8 @@ def test_a_step_refines_the_features_of_the_one_before() -> None:
     for steps in (1, 2, 3):
         halted = FixedSteps(cell, steps).act(features)
         assert torch.equal(halted.output, expected)
-        assert halted.steps.tolist() == [steps] * 5 and halted.log_probs.tolist() == [0] * 5
+        assert halted.steps.tolist() == [steps] * 5
+        assert FixedSteps(cell, steps).halt_at(features, halted.steps).log_probs.tolist() == [0] * 5
         expected = cell.mlp(torch.cat((features, expected), -1))
 
 

@@ -10,6 +10,7 @@ from gymnasium.utils.env_checker import check_env
 
 from sheeprl_dnp.envs.lights_out import HARDEST, OFF, ON, LightsOut, fewest_presses, null_space, press_effects
 from sheeprl_dnp.runs import RUN_DIR, ConfigError
+from sheeprl_dnp.study.evaluate import by_difficulty
 
 
 def solutions(board: np.ndarray) -> list[tuple[int, ...]]:
@@ -134,3 +135,20 @@ def test_the_episodes_of_a_run_are_recorded_with_their_difficulty(
 def test_a_board_that_cannot_be_is_named(kwargs: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         environment(**kwargs)
+
+
+def test_an_evaluation_is_grouped_by_difficulty() -> None:
+    steps = {1: (1, 2), 2: (2, 3), 4: (3, 4)}
+    episodes = [
+        {"difficulty": level, "return": float(n % 2), "success": bool(n % 2), "ponder_steps": n}
+        for level, ponder_steps in steps.items()
+        for n in ponder_steps
+    ]
+    grouped = by_difficulty(episodes)
+    assert [level["difficulty"] for level in grouped["by_difficulty"]] == [1, 2, 4]
+    assert [level["mean_ponder_steps"] for level in grouped["by_difficulty"]] == [1.5, 2.5, 3.5]
+    assert all(level["success_rate"] == level["mean_return"] == 0.5 for level in grouped["by_difficulty"])
+    assert all(level["episodes"] == 2 for level in grouped["by_difficulty"])
+    ranks = ([1, 2.5, 2.5, 4.5, 4.5, 6], [1.5, 1.5, 3.5, 3.5, 5.5, 5.5])
+    assert grouped["spearman_ponder_steps"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    assert by_difficulty([{"return": 1.0, "ponder_steps": 1}]) == {}

@@ -50,3 +50,11 @@ def test_a_run_prints_its_parameters_and_no_progress_line_where_there_is_no_term
     result = train("exp=dnp_crafter_small", *TINY_CRAFTER, "algo.total_steps=80")
     assert "Parameters of the agent: " in result.stdout
     assert "steps/s" not in result.stdout + result.stderr
+
+
+def test_a_run_named_by_the_time_finds_its_folder_when_hydra_writes_elsewhere(command: Command, tmp_path: Path) -> None:
+    elsewhere = ["algo.total_steps=80", "hydra.run.dir=elsewhere"]
+    result = command("sheeprl", "exp=dnp_crafter_small_baseline", *TINY_CRAFTER, *elsewhere)
+    assert result.returncode == 0, result.stderr[-3000:]
+    (episodes,) = tmp_path.rglob("episodes.jsonl")
+    assert (episodes.parent / "config.yaml").is_file()

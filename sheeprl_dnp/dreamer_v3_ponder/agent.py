@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from sheeprl_dnp.dreamer_v3_ponder.parameters import count_parameters, dreamer_v3_actor_parameters, fit_trunk
-from sheeprl_dnp.pondernet import Halted, PonderNet, halting_head
+from sheeprl_dnp.pondernet import Halted, HaltedAt, PonderNet, halting_head
 
 
 class PonderedActions(NamedTuple):
@@ -32,7 +32,7 @@ class PonderedActions(NamedTuple):
     actions: Sequence[Tensor]  # one per action head, [*, A]
     policies: Sequence[Distribution]  # one per action head
     halts: Tensor  # [*], the ponder step of the action, from 1 to N
-    log_halting: Tensor  # [*], its log-probability
+    log_halting: Tensor | None  # [*], the log-probability of a given ponder step; None where a rule chose it
 
 
 class PonderCell(nn.Module):
@@ -61,16 +61,16 @@ class FixedSteps(nn.Module):
         self.steps = steps
 
     def act(self, x: Tensor, halting: str | int = "sample", threshold: float = 0.5) -> Halted:
-        """The last step of all rows, whose log-probability is 0: the rules `sample` and `threshold` have no effect."""
+        """The last step of all rows: the rules `sample` and `threshold` have no effect."""
         steps = halting if isinstance(halting, int) else self.steps
         output, state = self.step_module(x, None)
         for _ in range(steps - 1):
             output, state = self.step_module(x, state)
-        return Halted(output, torch.full(x.shape[:1], steps, device=x.device), torch.zeros(len(x), device=x.device))
+        return Halted(output, torch.full(x.shape[:1], steps, device=x.device))
 
-    def halt_at(self, x: Tensor, steps: Tensor) -> Halted:
-        """As `act`: there is one ponder step to halt at."""
-        return self.act(x)
+    def halt_at(self, x: Tensor, steps: Tensor) -> HaltedAt:
+        """As `act`: there is one ponder step to halt at, whose log-probability is 0."""
+        return HaltedAt(self.act(x).output, torch.zeros(len(x), device=x.device))
 
 
 class PonderActor(nn.Module):
@@ -124,16 +124,17 @@ class PonderActor(nn.Module):
         actions, policies = self._heads[0](features, greedy, mask, clip)
         return PonderedActions(actions, policies, halts, log_halting)
 
-    def _ponder(self, states: Tensor, halts: Tensor | None, halting: str | int, threshold: float) -> Halted:
-        """The features of states, `[*, D]`, at given ponder steps or where they halt by a rule."""
+    def _ponder(
+        self, states: Tensor, halts: Tensor | None, halting: str | int, threshold: float
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The features of states, `[*, D]`, at given ponder steps or where they halt by a rule, and the steps."""
         features = self.model(states)
-        flat = features.flatten(0, -2)
+        shape, flat = features.shape, features.flatten(0, -2)
         if halts is None:
             halted = self.ponder.act(flat, halting=halting, threshold=threshold)
-        else:
-            halted = self.ponder.halt_at(flat, halts.flatten())
-        shape = features.shape[:-1]
-        return Halted(halted.output.view(features.shape), halted.steps.view(shape), halted.log_probs.view(shape))
+            return halted.output.view(shape), halted.steps.view(shape[:-1]), None
+        at_halts = self.ponder.halt_at(flat, halts.flatten())
+        return at_halts.output.view(shape), halts, at_halts.log_probs.view(shape[:-1])
 
     def _ponder_imagined(self, states: Tensor, halts: Tensor) -> tuple[Tensor, Tensor]:
         """The features of imagined states, `[H, N*M, D]`, and the log-probabilities of `halts` (see `at_roots`)."""

@@ -28,14 +28,15 @@ class HaltingActor:
         self.root_halts = root_halts  # [1, N*M]
         self.commits = continuation == "commit"
         self.halts: list[Tensor] = []
-        self.log_halting: list[Tensor] = []
+        self.root_log_halting: Tensor | None = None  # [1, N*M]
 
     def __call__(self, states: Tensor, clip: bool) -> tuple:
         at_roots = not self.halts
         halts = self.root_halts if self.commits or at_roots else None
         pondered = self.actor(states, clip=clip, halts=halts, at_roots=at_roots)
         self.halts.append(pondered.halts)
-        self.log_halting.append(pondered.log_halting)
+        if at_roots:
+            self.root_log_halting = pondered.log_halting
         return pondered.actions, pondered.policies
 
 
@@ -83,5 +84,5 @@ def imagine(
         lmbda=lmbda,
         action_clip=action_clip,
     )
-    weights = halting_actor.log_halting[0].squeeze(0).exp().detach()
+    weights = halting_actor.root_log_halting.squeeze(0).exp().detach()
     return Imagination(*trajectories, torch.cat(halting_actor.halts), weights)

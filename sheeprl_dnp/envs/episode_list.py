@@ -9,6 +9,7 @@ import gymnasium as gym
 RECORDED = (
     "achievements",
     "difficulty",
+    "success",
     "world_seed",
 )  # of the last `info` of an episode, where the environment has it
 

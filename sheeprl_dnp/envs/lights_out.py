@@ -24,7 +24,7 @@ class LightsOut(gym.Env):
 
     Observation: float32 [k * k], 1 where a light is on. Action: the light to press, row by row. Reward: 1 when the
     board is dark, which ends the episode; after d + `slack` presses it is truncated. At the end `info` has the
-    `difficulty`.
+    `difficulty`, and the `success`: whether it is dark.
 
     Args:
         size: k, from 2 to 5.
@@ -79,7 +79,7 @@ class LightsOut(gym.Env):
             return self._observation(), 0.0, False, False, {}
         if self._log:
             self._log.write(length=self._presses, reward=float(dark), difficulty=self.difficulty)
-        return self._observation(), float(dark), dark, truncated, {"difficulty": self.difficulty}
+        return self._observation(), float(dark), dark, truncated, {"difficulty": self.difficulty, "success": dark}
 
     def render(self) -> np.ndarray:
         """uint8 [16 k, 16 k, 3]."""

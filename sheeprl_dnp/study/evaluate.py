@@ -1,8 +1,9 @@
 """`scripts/evaluate CKPT...`: frozen policies of either algorithm, on the same worlds, which no training meets."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lightning.fabric import Fabric
@@ -15,6 +16,7 @@ from sheeprl_dnp.crafter_score import count_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import HALTING_RULES
 from sheeprl_dnp.evaluation import Record, evaluate
 from sheeprl_dnp.runs import ConfigError, load_checkpoint, load_run_config, write_json
+from sheeprl_dnp.study.statistics import spearman
 
 ALGORITHMS = ("dreamer_v3", "dreamer_v3_ponder")
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -86,6 +88,32 @@ def evaluate_checkpoint(
         "seed": seed,
         "num_envs": num_envs,
         **played,
+        **by_difficulty(played["episodes"]),
+    }
+
+
+def by_difficulty(episodes: Sequence[Record]) -> Record:
+    """The means of the episodes of each difficulty; nothing for an environment whose episodes have none.
+
+    Returns:
+        `by_difficulty`, and `spearman_ponder_steps`: the rank correlation of difficulty and ponder steps over episodes,
+        `None` where one of the two doesn't vary.
+    """
+    if not all("difficulty" in episode for episode in episodes):
+        return {}
+    levels = sorted({episode["difficulty"] for episode in episodes})
+    groups = {level: [episode for episode in episodes if episode["difficulty"] == level] for level in levels}
+    means = {"mean_return": "return", "success_rate": "success", "mean_ponder_steps": "ponder_steps"}
+    return {
+        "by_difficulty": [
+            {
+                "difficulty": level,
+                "episodes": len(group),
+                **{name: fmean(episode[key] for episode in group) for name, key in means.items() if key in group[0]},
+            }
+            for level, group in groups.items()
+        ],
+        "spearman_ponder_steps": spearman(*([e[key] for e in episodes] for key in ("ponder_steps", "difficulty"))),
     }
 
 
@@ -100,7 +128,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="scripts/evaluate",
         description="Plays trained policies of DreamerV3 and Dream-&-Ponder, frozen, in the same worlds, which no "
         "training meets. Writes <CKPT>.eval.json (with --steps: <CKPT>.eval_<STEPS>.json): returns, lengths, success "
-        "rates, score, ponder steps, latency. The same command gives the same episodes.",
+        "rates, score, ponder steps, latency, and the means by difficulty where the environment records one. The same "
+        "command gives the same episodes.",
     )
     parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CKPT", help="a .ckpt file of a run")
     parser.add_argument("--episodes", type=count_argument, default=100, help="for each checkpoint (default: 100)")
@@ -141,14 +170,19 @@ def main(arguments: list[str] | None = None) -> None:
                     on_episode=lambda record, task=task, progress=progress: progress.advance(task),
                 )
             write_json(path, results)
-            print(summary_line(results, path))
+            print(summary(results, path))
     except ConfigError as error:
         raise SystemExit(f"Error: {error}") from error
 
 
-def summary_line(results: Record, path: Path) -> str:
+def summary(results: Record, path: Path) -> str:
     score = "" if results["score"] is None else f", score {results['score']:.2f} %"
-    return (
+    levels = [
+        f"difficulty {level['difficulty']}: mean return {level['mean_return']:.2f}, "
+        f"ponder steps {level['mean_ponder_steps']:.2f}, {level['episodes']} episodes\n"
+        for level in results.get("by_difficulty", [])
+    ]
+    return "".join(levels) + (
         f"{len(results['episodes'])} episodes: mean return {results['mean_return']:.2f}{score}, "
         f"length {results['mean_length']:.0f}, ponder steps {results['mean_ponder_steps']:.2f}; written to {path}"
     )

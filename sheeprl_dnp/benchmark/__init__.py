@@ -1,0 +1,1 @@
+"""What pondering costs, as ratios to SheepRL's DreamerV3 in the same run: `scripts/benchmark`."""

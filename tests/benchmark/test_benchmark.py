@@ -1,0 +1,129 @@
+"""The benchmark on agents of a few thousand weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import pytest
+import torch
+from conftest import TINY_AGENT
+
+from sheeprl_dnp.benchmark.agents import Settings, Variant, build_agent, variants
+from sheeprl_dnp.benchmark.benchmark import main
+from sheeprl_dnp.benchmark.gradient_step import PHASES, bounds, peak_memory, phases
+from sheeprl_dnp.benchmark.training import measure_training
+
+SETTINGS = Settings("XS", "cpu", "32-true", False, tuple(TINY_AGENT))
+CPU = torch.device("cpu")
+
+
+def test_each_variant_has_a_name_of_its_own() -> None:
+    names = [variant.name for variant in variants([1, 2, 8])]
+    assert names == [
+        *("n1", "n2_all", "n8_all", "n2_matched", "n8_matched"),
+        *("n2_all_commit", "n8_all_commit", "n2_matched_commit", "n8_matched_commit"),
+    ]
+
+
+def test_the_bound_counts_the_behaviour_once_for_each_trajectory() -> None:
+    baseline = {"world_model": 40, "behaviour": 60, "per_gradient_step": 100}
+    ours = {"world_model": 40, "behaviour": 800}
+    assert bounds(baseline, ours, Variant(8, "all", "sample")) == pytest.approx({"bound": 5.2, "flops_ratio": 8.4})
+    assert bounds(baseline, ours, Variant(8, "matched", "commit")) == pytest.approx({"bound": 1.0, "flops_ratio": 1.4})
+
+
+def test_the_peak_is_what_a_step_has_at_one_time() -> None:
+    def step() -> None:
+        first, second = torch.zeros(1_000_000), torch.zeros(1_000_000)
+        del first, second
+        torch.zeros(500_000)
+
+    assert peak_memory(step, CPU) == pytest.approx(8e6, rel=0.01)
+
+
+@pytest.mark.parametrize("max_halts", [None, 2])
+def test_the_phases_fill_the_step(max_halts: int | None) -> None:
+    agent = build_agent(SETTINGS, max_halts)
+    seconds = phases(lambda: agent.step(max_halts and Variant(max_halts, "all", "sample")), CPU, steps=1)
+    assert tuple(seconds) == PHASES
+    assert all(value > 0 for value in seconds.values())
+
+
+def test_a_matched_budget_imagines_as_many_trajectories_as_dreamer_v3() -> None:
+    agent = build_agent(SETTINGS, 4)
+    rows = []
+    agent.learner.critic.register_forward_hook(lambda _, __, output: rows.append(output.shape[1]))
+    agent.step(Variant(4, "matched", "commit"))
+    agent.step(Variant(4, "all", "sample"))
+    assert set(rows) == {16, 64}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """What the command measured, and where it saved it."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    chosen = ["--size", "XS", "--device", "cpu", "--max-halts", "1,2,4", "--rounds", "2"]
+    assert main([*chosen, "--parts", "gradient_step,player", "--output", str(folder), *TINY_AGENT]) == 0
+    return json.loads((folder / "benchmark.json").read_text()), folder
+
+
+def test_the_main_ratios_are_those_of_the_parts(measured: tuple[dict[str, Any], Path]) -> None:
+    results, _ = measured
+    ratios, steps, player = results["ratios"], results["gradient_step"], results["player"]
+    assert ratios["n4_all"] == steps["n4_all"]["ratio"]["median"]
+    assert 1 < ratios["n2_all_bound"] < ratios["n4_all_bound"] < 4
+    assert ratios["n1_bound"] == ratios["n4_matched_bound"] == 1
+    assert ratios["player_halt_1"] == player["1"]["1"]["ratio"]["median"]
+    assert {"n1", "n4_matched", "time_exponent", "memory_exponent", "loss_code_share"} <= ratios.keys()
+    assert all(value > 0 for name, value in ratios.items() if not name.endswith("exponent"))
+    assert 0 < steps["dreamer_v3"]["peak_bytes"] <= steps["n4_all"]["peak_bytes"]
+    assert list(player) == ["1", "16"]
+    assert list(player["16"]) == ["dreamer_v3", "1", "2", "4", "sample"]
+
+
+def test_the_report_has_every_variant_and_a_figure(measured: tuple[dict[str, Any], Path]) -> None:
+    results, folder = measured
+    text = (folder / "benchmark.md").read_text()
+    assert all(f"\n| {name} " in text for name in results["gradient_step"])
+    assert matplotlib.image.imread(folder / "growth.png").std() > 0.05
+
+
+def test_json_is_all_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", "--size", "XS", "--parts", "player", "--max-halts", "2", "--rounds", "1", *TINY_AGENT]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["ratios"].keys() == {"player_halt_1", "player_halt_2", "player_halt_sample"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--max-halts", "0,2"], "--max-halts=0,2"),
+        (["--max-halts", "2,2"], "--max-halts=2,2"),
+        (["--parts", "speed"], "'speed'"),
+        (["--size", "XXL"], "'XXL'"),
+        (["--rounds", "0"], "'0'"),
+        (["algo.ponder.lambda_p=2"], "algo.ponder.lambda_p=2"),
+        (["algo.no_such_key=2"], "algo.no_such_key"),
+        pytest.param(
+            ["--device", "cuda"],
+            "--device=cuda",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here"),
+        ),
+    ],
+)
+def test_bad_input_is_named(capsys: pytest.CaptureFixture[str], arguments: list[str], named: str) -> None:
+    try:
+        status = main(arguments)
+    except SystemExit as error:  # of the parser
+        status = error.code
+    assert status != 0
+    assert named in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_the_speed_of_a_training_is_that_of_both_algorithms() -> None:
+    measured = measure_training("cpu", "32-true")
+    rates = measured["environment_steps_per_second"]
+    assert all(1 < rate < 10_000 for rate in rates.values())
+    assert measured["ratio"] == rates["dreamer_v3"] / rates["dreamer_v3_ponder"]
