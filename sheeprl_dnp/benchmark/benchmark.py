@@ -126,7 +126,7 @@ def measure_agents(
             results["loss_code_share"] = spread(shares)._asdict()
     if "player" in options.parts:
         halting = [n for n in (1, 2, 4, 8) if n <= most] + ["sample"]
-        turns = {"rounds": 5 * options.rounds, "turn": PLAYER_TURN, "device": device, "on_progress": progress}
+        turns = {"rounds": 3 * options.rounds, "turn": PLAYER_TURN, "device": device, "on_progress": progress}
         results["player"] = measure_player(agents[None], agents[most], halting=halting, **turns)
     return results
 

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 EXPERIMENTS = {"dreamer_v3": "dnp_crafter_small_baseline", "dreamer_v3_ponder": "dnp_crafter_small"}
 LEARNING_STARTS = 256
-STEPS = 1024
+STEPS = 768
 
 
 def measure_training(accelerator: str, precision: str) -> dict[str, Any]:
