@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sheeprl_dnp.benchmark.agents import SIZES, Agent, Settings, build_agent, variants
+from sheeprl_dnp.benchmark.agents import SIZES, Agent, Settings, build_agent, compose_agent, variants
 from sheeprl_dnp.benchmark.gradient_step import growth_exponents, measure_gradient_steps
 from sheeprl_dnp.benchmark.loss_code import loss_code
 from sheeprl_dnp.benchmark.player import measure_player
@@ -54,7 +54,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--precision", default="32-true", help="of Lightning Fabric, e.g. bf16-mixed (default: 32-true)"
     )
-    parser.add_argument("--compile", action="store_true", help="losses and player compiled (`algo.compile`)")
+    parser.add_argument("--compile", action="store_true", help="the phases of learning compiled (`algo.compile`)")
     parser.add_argument("--max-halts", type=numbers, default=(1, 2, 4, 8, 16), help="default: 1,2,4,8,16")
     parser.add_argument("--rounds", type=count_argument, default=3, help="default: 3")
     parser.add_argument("--parts", type=parts, default=PARTS, help=f"default: {','.join(PARTS)}")
@@ -72,8 +72,9 @@ def parts(value: str) -> tuple[str, ...]:
     return chosen
 
 
-def check(options: argparse.Namespace) -> None:
-    """
+def settings_of(options: argparse.Namespace) -> Settings:
+    """What all agents have in common.
+
     Raises:
         ConfigError: what is asked for can't be measured.
     """
@@ -83,12 +84,15 @@ def check(options: argparse.Namespace) -> None:
         raise ConfigError(
             f"`--max-halts={','.join(map(str, options.max_halts))}` must be numbers of ponder steps from 1, each once."
         )
+    settings = Settings(options.size, options.device, options.precision, options.compile, tuple(options.overrides))
+    for max_halts in (None, *options.max_halts):
+        compose_agent(settings, max_halts)
+    return settings
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """All that was asked for, as it is written to `benchmark.json`."""
     start = time.perf_counter()
-    settings = Settings(options.size, options.device, options.precision, options.compile, tuple(options.overrides))
     device = torch.device(settings.device)
     results: dict[str, Any] = {
         "settings": {
@@ -166,8 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module="torch.profiler")
     options = parse_arguments(arguments)
     try:
-        check(options)
-        results = measure(options)
+        results = measure(options, settings_of(options))
     except ConfigError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

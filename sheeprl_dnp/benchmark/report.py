@@ -4,15 +4,17 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from sheeprl_dnp.benchmark.agents import Variant
 from sheeprl_dnp.benchmark.gradient_step import PHASES
 from sheeprl_dnp.study.plotting import COLOURS, legend, new_figure
 
 Results = dict[str, Any]
+RATIOS = [1, 2, 4, 8, 16]  # that the axes are labelled with
 KINDS = {
-    "all": "all roots, sample",
-    "all_commit": "all roots, commit",
-    "matched": "M/N roots, sample",
-    "matched_commit": "M/N roots, commit",
+    ("all", "sample"): "all roots, sample",
+    ("all", "commit"): "all roots, commit",
+    ("matched", "sample"): "M/N roots, sample",
+    ("matched", "commit"): "M/N roots, commit",
 }
 
 
@@ -99,25 +101,23 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 def growth_figure(results: Results) -> Figure:
     """How the time and the peak memory of a gradient step grow with N."""
-    measured, max_halts = results["gradient_step"], results["settings"]["max_halts"]
+    max_halts = results["settings"]["max_halts"]
     figure, axes = new_figure(8, 3.6, 1, 2)
-    panels = {"ratio": "time of a gradient step", "memory_ratio": "peak memory of a gradient step"}
-    for axis, (quantity, title) in zip(axes[0], panels.items(), strict=True):
-        for colour, (kind, label) in zip(COLOURS, KINDS.items(), strict=False):
-            names = {n: "n1" if n == 1 else f"n{n}_{kind}" for n in max_halts}
-            values = [measured[name][quantity] for name in names.values()]
-            if quantity == "ratio":
-                low, high = ([value[key] for value in values] for key in ("low", "high"))
-                axis.fill_between(list(names), low, high, color=colour, alpha=0.18, linewidth=0)
-                values = [value["median"] for value in values]
-                if kind == "all":
-                    bound = [measured[name]["bound"] for name in names.values()]
-                    axis.plot(list(names), bound, color="#444444", linestyle=":", label="N times the behaviour's FLOPs")
-            axis.plot(list(names), values, color=colour, marker="o", markersize=4, label=label)
+    time, memory = axes[0]
+    for colour, (kind, label) in zip(COLOURS, KINDS.items(), strict=False):
+        entries = [results["gradient_step"][Variant(n, *kind).name] for n in max_halts]
+        style = {"color": colour, "marker": "o", "markersize": 4, "label": label}
+        if kind == ("all", "sample"):
+            bound = {"color": "#444444", "linestyle": ":", "label": "N times the behaviour's FLOPs"}
+            time.plot(max_halts, [entry["bound"] for entry in entries], **bound)
+        low, high = ([entry["ratio"][key] for entry in entries] for key in ("low", "high"))
+        time.fill_between(max_halts, low, high, color=colour, alpha=0.18, linewidth=0)
+        time.plot(max_halts, [entry["ratio"]["median"] for entry in entries], **style)
+        memory.plot(max_halts, [entry["memory_ratio"] for entry in entries], **style)
+    for axis, title in ((time, "time of a gradient step"), (memory, "peak memory of a gradient step")):
         axis.set(title=title, xlabel="N, ponder steps", ylabel="ratio to DreamerV3", xscale="log", yscale="log")
-        ticks = [1, 2, 4, 8, 16]
         axis.set_xticks(max_halts, [str(n) for n in max_halts])
-        axis.set_yticks(ticks, [str(tick) for tick in ticks])
+        axis.set_yticks(RATIOS, [str(ratio) for ratio in RATIOS])
         axis.minorticks_off()
-    legend(figure, axes[0][0])
+    legend(figure, time)
     return figure
