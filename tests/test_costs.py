@@ -38,14 +38,12 @@ def test_one_ponder_step_costs_what_dreamer_v3_costs() -> None:
     assert baseline["parameters"]["agent"] == sum(baseline["parameters"][part] for part in parts)
 
 
-def test_a_ponder_step_of_an_action_costs_the_cell_and_the_halting_unit() -> None:
+def test_a_forced_ponder_step_of_an_action_costs_the_cell() -> None:
     width = 16
-    cell, head = 2 * 2 * width * width, 2 * width
+    cell = 2 * 2 * width * width
     ponder = counted("dnp_crafter_small")["flops"]["per_action"]
-    fixed = counted("dnp_crafter_small_fixed")["flops"]["per_action"]
-    assert np.diff(ponder).tolist() == [cell + head] * 3
-    assert np.diff(fixed).tolist() == [cell] * 3
-    assert ponder[0] - fixed[0] == head
+    assert np.diff(ponder).tolist() == [cell] * 3
+    assert counted("dnp_crafter_small_fixed")["flops"]["per_action"] == ponder
 
 
 def test_a_gradient_step_costs_one_behaviour_for_each_trajectory() -> None:

@@ -68,10 +68,10 @@ def test_a_solution_ends_with_a_reward_and_too_many_presses_without() -> None:
     assert info == {}
     lights = np.flatnonzero(solutions(board)[0]).tolist()
     ends = [env.step(light)[1:] for light in lights]
-    assert ends == [(0.0, False, False, {})] * 2 + [(1.0, True, False, {"difficulty": 3})]
+    assert ends == [(0.0, False, False, {})] * 2 + [(1.0, True, False, {"difficulty": 3, "success": True})]
     env.reset(seed=1)
     ends = [env.step(lights[0])[1:] for _ in range(5)]
-    assert ends == [(0.0, False, False, {})] * 4 + [(0.0, False, True, {"difficulty": 3})]
+    assert ends == [(0.0, False, False, {})] * 4 + [(0.0, False, True, {"difficulty": 3, "success": False})]
 
 
 def test_difficulties_are_drawn_from_the_range_alike() -> None:

@@ -1,16 +1,18 @@
 """The benchmark on agents of a few thousand weights."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import matplotlib.image
 import pytest
 import torch
 from conftest import TINY_AGENT
 
+from sheeprl_dnp.benchmark import benchmark
 from sheeprl_dnp.benchmark.agents import Settings, Variant, build_agent, variants
-from sheeprl_dnp.benchmark.benchmark import main
 from sheeprl_dnp.benchmark.gradient_step import PHASES, bounds, peak_memory, phases
 from sheeprl_dnp.benchmark.training import measure_training
 
@@ -59,12 +61,19 @@ def test_a_matched_budget_imagines_as_many_trajectories_as_dreamer_v3() -> None:
     assert set(rows) == {16, 64}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_turns() -> Iterator[None]:
+    """One call in each turn."""
+    with mock.patch.multiple(benchmark, TURN=0.0, PLAYER_TURN=0.0):
+        yield
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """What the command measured, and where it saved it."""
     folder = tmp_path_factory.mktemp("benchmark")
     chosen = ["--size", "XS", "--device", "cpu", "--max-halts", "1,2,4", "--rounds", "2"]
-    assert main([*chosen, "--parts", "gradient_step,player", "--output", str(folder), *TINY_AGENT]) == 0
+    assert benchmark.main([*chosen, "--parts", "gradient_step,player", "--output", str(folder), *TINY_AGENT]) == 0
     return json.loads((folder / "benchmark.json").read_text()), folder
 
 
@@ -90,7 +99,12 @@ def test_the_report_has_every_variant_and_a_figure(measured: tuple[dict[str, Any
 
 
 def test_json_is_all_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--json", "--size", "XS", "--parts", "player", "--max-halts", "2", "--rounds", "1", *TINY_AGENT]) == 0
+    assert (
+        benchmark.main(
+            ["--json", "--size", "XS", "--parts", "player", "--max-halts", "2", "--rounds", "1", *TINY_AGENT]
+        )
+        == 0
+    )
     results = json.loads(capsys.readouterr().out)
     assert results["ratios"].keys() == {"player_halt_1", "player_halt_2", "player_halt_sample"}
 
@@ -114,7 +128,7 @@ def test_json_is_all_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None
 )
 def test_bad_input_is_named(capsys: pytest.CaptureFixture[str], arguments: list[str], named: str) -> None:
     try:
-        status = main(arguments)
+        status = benchmark.main(arguments)
     except SystemExit as error:  # of the parser
         status = error.code
     assert status != 0
