@@ -34,8 +34,8 @@ def costs(cfg: dict[str, Any], observation_space: gym.spaces.Dict, action_space:
 
     Returns:
         `parameters` of the `agent`, `world_model`, `actor` and `critic`, and `flops`: `per_action` of one environment,
-        at 1, 2 and so on up to N forced ponder steps, `per_gradient_step`, and what of this learns the `world_model` and
-        the `behaviour`.
+        at 1, 2 and so on up to N forced ponder steps, `per_gradient_step`, and what of this learns the `world_model`
+        and the `behaviour`.
     """
     cfg, share = copy.deepcopy(cfg), 1.0
     cfg.algo.compile.enabled = False

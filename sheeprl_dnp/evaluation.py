@@ -84,22 +84,26 @@ def play(
         latencies: gets the seconds of each decision, for all the environments at once.
 
     Returns:
-        The records of `EpisodeList`, and `ponder_steps`: the mean over the actions of the episode.
+        The records of `EpisodeList`, with the mean `ponder_steps` of the episode's actions, and `first_ponder_steps`,
+        those of its first one.
     """
     obs, _ = envs.reset()
     player.init_states()
-    pondered, acted = np.zeros(envs.num_envs), np.zeros(envs.num_envs)
+    first, pondered, acted = np.zeros((3, envs.num_envs))
     ended = 0
     while ended < episodes:
         start = time.perf_counter()
         actions = decide(player, fabric, cfg, obs, envs)
         latencies.append(time.perf_counter() - start)
-        pondered += steps.halts.cpu().numpy()
+        halts = steps.halts.cpu().numpy()
+        first = np.where(acted == 0, halts, first)
+        pondered += halts
         acted += 1
         obs, *_, info = envs.step(actions)
         finished = np.flatnonzero(info.get("_ended", np.zeros(envs.num_envs))).tolist()
         for index in finished:
-            yield json.loads(info["ended"][index]) | {"ponder_steps": pondered[index] / acted[index]}
+            steps_taken = {"ponder_steps": pondered[index] / acted[index], "first_ponder_steps": int(first[index])}
+            yield json.loads(info["ended"][index]) | steps_taken
         if finished:
             pondered[finished], acted[finished] = 0, 0
             player.init_states(finished)

@@ -5,10 +5,14 @@ import math
 import subprocess
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from conftest import BIN, TINY_CRAFTER, Command, clean_environment, last_checkpoint
 
+from sheeprl_dnp import evaluation
 from sheeprl_dnp.envs.crafter import world_seed
 from sheeprl_dnp.summary import summarise
 
@@ -44,6 +48,38 @@ def test_an_evaluation_plays_the_evaluation_worlds_and_writes_json(command: Comm
         assert len(episode["achievements"]) == 22
         assert unlocked - 0.9 - 1e-6 <= episode["return"] <= unlocked + 1e-6
         assert 1 < episode["ponder_steps"] < 4 and episode["length"] > 0
+        assert episode["first_ponder_steps"] in (1, 2, 3, 4)
+
+
+class TwoEnvironments:
+    """A stand-in of a vector environment: episodes of 2 and of 3 steps, side by side."""
+
+    num_envs, lengths = 2, np.array([2, 3])
+
+    def reset(self) -> tuple[dict, dict]:
+        self.step_number = np.zeros(2, int)
+        return {}, {}
+
+    def step(self, actions: np.ndarray) -> tuple:
+        self.step_number += 1
+        ended = self.step_number == self.lengths
+        self.step_number[ended] = 0
+        return {}, None, None, None, {"_ended": ended, "ended": [json.dumps({"env": index}) for index in range(2)]}
+
+
+def test_the_ponder_steps_of_an_episode_and_of_its_first_action(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = iter(torch.tensor([[1, 5], [2, 6], [3, 7], [4, 8], [1, 9], [1, 9]]))
+    steps = SimpleNamespace(halts=None)
+
+    def decide(*_: object) -> np.ndarray:
+        steps.halts = next(chosen)
+        return np.zeros(2)
+
+    monkeypatch.setattr(evaluation, "decide", decide)
+    player = SimpleNamespace(init_states=lambda *_: None)
+    episodes = list(evaluation.play(player, steps, TwoEnvironments(), None, None, 4, []))
+    found = [(episode["env"], episode["ponder_steps"], episode["first_ponder_steps"]) for episode in episodes]
+    assert found == [(0, 1.5, 1), (1, 6.0, 5), (0, 3.5, 3), (0, 1.0, 1), (1, pytest.approx(26 / 3), 8)]
 
 
 def test_the_same_seed_evaluates_the_same_and_is_not_recorded_as_training(command: Command, run: Path) -> None:

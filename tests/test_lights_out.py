@@ -13,9 +13,9 @@ from sheeprl_dnp.runs import RUN_DIR, ConfigError
 from sheeprl_dnp.study.evaluate import by_difficulty
 
 
-def solutions(board: np.ndarray) -> list[tuple[int, ...]]:
+def solutions(observation: np.ndarray) -> list[tuple[int, ...]]:
     """Every set of presses that makes a board dark, found by trying them all."""
-    effects = press_effects(int(len(board) ** 0.5))
+    board, effects = observation > 0, press_effects(int(len(observation) ** 0.5))
     return [presses for presses in product((0, 1), repeat=len(board)) if not ((effects @ presses + board) % 2).any()]
 
 
@@ -101,7 +101,7 @@ def test_the_rendered_lights_are_those_of_the_board() -> None:
     image = env.render()
     assert image.shape == (64, 64, 3) and image.dtype == np.uint8
     centres = image[8::16, 8::16].reshape(16, 3)
-    assert [tuple(colour) for colour in centres.tolist()] == [ON if light else OFF for light in board]
+    assert [tuple(colour) for colour in centres.tolist()] == [ON if light > 0 else OFF for light in board]
 
 
 def test_the_episodes_of_a_run_are_recorded_with_their_difficulty(
@@ -140,7 +140,13 @@ def test_a_board_that_cannot_be_is_named(kwargs: dict, message: str) -> None:
 def test_an_evaluation_is_grouped_by_difficulty() -> None:
     steps = {1: (1, 2), 2: (2, 3), 4: (3, 4)}
     episodes = [
-        {"difficulty": level, "return": float(n % 2), "success": bool(n % 2), "ponder_steps": n}
+        {
+            "difficulty": level,
+            "return": float(n % 2),
+            "success": bool(n % 2),
+            "ponder_steps": n,
+            "first_ponder_steps": 5 - level,
+        }
         for level, ponder_steps in steps.items()
         for n in ponder_steps
     ]
@@ -151,4 +157,6 @@ def test_an_evaluation_is_grouped_by_difficulty() -> None:
     assert all(level["episodes"] == 2 for level in grouped["by_difficulty"])
     ranks = ([1, 2.5, 2.5, 4.5, 4.5, 6], [1.5, 1.5, 3.5, 3.5, 5.5, 5.5])
     assert grouped["spearman_ponder_steps"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    assert grouped["spearman_mean_ponder_steps"] == pytest.approx(1)
+    assert grouped["spearman_mean_first_ponder_steps"] == pytest.approx(-1)
     assert by_difficulty([{"return": 1.0, "ponder_steps": 1}]) == {}

@@ -22,9 +22,10 @@ class LightsOut(gym.Env):
     difficulty, is the smallest number of presses that solves it (sets of presses that fewer could replace are drawn
     again: on 4 x 4 and 5 x 5 boards some sets of presses do nothing).
 
-    Observation: float32 [k * k], 1 where a light is on. Action: the light to press, row by row. Reward: 1 when the
-    board is dark, which ends the episode; after d + `slack` presses it is truncated. At the end `info` has the
-    `difficulty`, and the `success`: whether it is dark.
+    Observation: float32 [k * k], 1 where a light is on and -1 where it is off (of lights that are 0 or 1, DreamerV3's
+    world model keeps few: the squared error of guessing one is smaller than what its latent costs in KL). Action: the
+    light to press, row by row. Reward: 1 when the board is dark, which ends the episode; after d + `slack` presses it
+    is truncated. At the end `info` has the `difficulty`, and the `success`: whether it is dark.
 
     Args:
         size: k, from 2 to 5.
@@ -54,7 +55,7 @@ class LightsOut(gym.Env):
         self.size, self.slack, self.range = size, slack, tuple(difficulty)
         self.effects = press_effects(size)
         self.idle_presses = null_space(self.effects)
-        self.observation_space = gym.spaces.Box(0.0, 1.0, (size * size,), np.float32)
+        self.observation_space = gym.spaces.Box(-1.0, 1.0, (size * size,), np.float32)
         self.action_space = gym.spaces.Discrete(size * size)
         self.render_mode = "rgb_array"
         self._log = open_log(rank, num_envs) if worlds == "training" else None
@@ -96,7 +97,7 @@ class LightsOut(gym.Env):
                 return presses
 
     def _observation(self) -> np.ndarray:
-        return self._board.astype(np.float32)
+        return (2 * self._board - 1).astype(np.float32)
 
 
 def press_effects(size: int) -> np.ndarray:

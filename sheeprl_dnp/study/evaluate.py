@@ -16,7 +16,7 @@ from sheeprl_dnp.crafter_score import count_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import HALTING_RULES
 from sheeprl_dnp.evaluation import Record, evaluate
 from sheeprl_dnp.runs import ConfigError, load_checkpoint, load_run_config, write_json
-from sheeprl_dnp.study.statistics import spearman
+from sheeprl_dnp.study.statistics import spearman, spearman_of_means
 
 ALGORITHMS = ("dreamer_v3", "dreamer_v3_ponder")
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -96,14 +96,24 @@ def by_difficulty(episodes: Sequence[Record]) -> Record:
     """The means of the episodes of each difficulty; nothing for an environment whose episodes have none.
 
     Returns:
-        `by_difficulty`, and `spearman_ponder_steps`: the rank correlation of difficulty and ponder steps over episodes,
-        `None` where one of the two doesn't vary.
+        `by_difficulty`, and Spearman's rank correlations, `None` where one of the two doesn't vary: of the difficulty
+        and the ponder steps of an episode (`spearman_ponder_steps`), and of the difficulties and their mean ponder
+        steps (`spearman_mean_ponder_steps`; `spearman_mean_first_ponder_steps`: of the first action, whose state is as
+        hard as the episode, where later ones may be easier).
     """
     if not all("difficulty" in episode for episode in episodes):
         return {}
     levels = sorted({episode["difficulty"] for episode in episodes})
     groups = {level: [episode for episode in episodes if episode["difficulty"] == level] for level in levels}
-    means = {"mean_return": "return", "success_rate": "success", "mean_ponder_steps": "ponder_steps"}
+    means = {
+        "mean_return": "return",
+        "success_rate": "success",
+        "mean_ponder_steps": "ponder_steps",
+        "mean_first_ponder_steps": "first_ponder_steps",
+    }
+    difficulties, pondered, first = (
+        [episode[key] for episode in episodes] for key in ("difficulty", "ponder_steps", "first_ponder_steps")
+    )
     return {
         "by_difficulty": [
             {
@@ -113,7 +123,9 @@ def by_difficulty(episodes: Sequence[Record]) -> Record:
             }
             for level, group in groups.items()
         ],
-        "spearman_ponder_steps": spearman(*([e[key] for e in episodes] for key in ("ponder_steps", "difficulty"))),
+        "spearman_ponder_steps": spearman(pondered, difficulties),
+        "spearman_mean_ponder_steps": spearman_of_means(pondered, difficulties),
+        "spearman_mean_first_ponder_steps": spearman_of_means(first, difficulties),
     }
 
 

@@ -91,15 +91,21 @@ def _difficulty(results: Results) -> list[list[str]]:
     table = tables.difficulty_table(results)
     if not table:
         return []
-    lines = [f"- `{name}`: {_rho(arm['difficulty'])}" for name, arm in results["arms"].items() if arm["difficulty"]]
-    title = "Spearman's rho of the ponder steps of an episode and its difficulty, mean over seeds:"
+    lines = [f"- `{name}`: {_rhos(arm['difficulty'])}" for name, arm in results["arms"].items() if arm["difficulty"]]
+    title = "Spearman's rho with difficulty of each run, mean over seeds:"
     return [["### By difficulty of the episode (frozen policy)"], table, [title], lines]
 
 
-def _rho(difficulty: Results) -> str:
-    if difficulty["spearman"] is None:
-        return "not defined, since the ponder steps never vary"
-    return tables.estimate(difficulty["spearman"])
+def _rhos(difficulty: Results) -> str:
+    names = {
+        "means": "of the mean ponder steps at each difficulty",
+        "first_means": "of those of the first action",
+        "episodes": "of the ponder steps of an episode",
+    }
+    rhos = [(name, difficulty["spearman"][key]) for key, name in names.items()]
+    return "; ".join(f"{tables.estimate(rho)} {name}" for name, rho in rhos if rho) or (
+        "not defined, since the ponder steps never vary"
+    )
 
 
 def _configurations(results: Results) -> list[list[str]]:

@@ -1,6 +1,7 @@
 """What the ponder steps do: how the halting changes in training, what forced numbers of steps bring, and difficulty."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,18 @@ import numpy as np
 from sheeprl_dnp.pondernet import expected_steps, log_prior
 from sheeprl_dnp.study.analysis import binned, curve, estimate
 from sheeprl_dnp.study.run_results import DEFAULT, Evaluation, RunResults
-from sheeprl_dnp.study.statistics import spearman
+from sheeprl_dnp.study.statistics import difference, spearman, spearman_of_means
 
 MASS = "Ponder/halt_mass_"
+# By name in the results, the key of an episode's record
+LEVEL_MEANS = {
+    "reward": "return",
+    "success": "success",
+    "ponder_steps": "ponder_steps",
+    "first_ponder_steps": "first_ponder_steps",
+}
+
+BySeedEvaluations = Mapping[int, Evaluation]
 
 
 def halting(runs: Sequence[RunResults], bin_size: int) -> dict[str, Any] | None:
@@ -53,41 +63,78 @@ def trained_steps(runs: Sequence[RunResults]) -> int | None:
     return next((run.config["algo"]["ponder"]["max_halts"] for run in runs if run.ponders), None)
 
 
-def difficulty(runs: Sequence[RunResults]) -> dict[str, Any] | None:
+def difficulty(runs: Sequence[RunResults], first: Sequence[RunResults] | None) -> dict[str, Any] | None:
     """The frozen policies by the difficulty of the episode; None where the episodes have none.
 
-    `spearman` is of the ponder steps and the difficulty of the episodes of a run, averaged over the runs where it is
-    defined.
+    Each of the `levels` has the difference of its reward from that of the `first` arm (None for that arm itself).
+    `spearman` has rank correlations with difficulty, one a run, averaged over the runs where they are defined: of the
+    ponder steps of the `episodes`, and of the mean ponder steps of each difficulty, over an episode's actions
+    (`means`) and of its first one (`first_means`).
     """
-    evaluations = [e for e in _evaluations(runs, DEFAULT) if all("difficulty" in episode for episode in e.episodes)]
+    evaluations = _graded(runs, DEFAULT)
     if not evaluations:
         return None
-    rhos = [spearman(_column(e, "ponder_steps"), _column(e, "difficulty")) for e in evaluations]
+    baseline = None if first is None else _graded(first, DEFAULT)
     forced = sorted({int(rule) for run in runs for rule in run.evaluations if rule != DEFAULT})
+    rhos = (
+        ("episodes", spearman, "ponder_steps"),
+        ("means", spearman_of_means, "ponder_steps"),
+        ("first_means", spearman_of_means, "first_ponder_steps"),
+    )
     return {
-        "levels": [_level(evaluations, level) for level in _levels(evaluations)],
-        "spearman": estimate([rho for rho in rhos if rho is not None]),
-        "forced_steps": [{"steps": n, "levels": _forced_levels(_evaluations(runs, str(n)))} for n in forced],
+        "levels": [_level(evaluations, level, baseline) for level in _levels(evaluations)],
+        "spearman": {name: _rho(evaluations.values(), correlation, key) for name, correlation, key in rhos},
+        "forced_steps": [{"steps": n, "levels": _forced_levels(_graded(runs, str(n)))} for n in forced],
     }
 
 
-def _level(evaluations: Sequence[Evaluation], level: float) -> dict[str, Any]:
-    groups = [[episode for episode in e.episodes if episode["difficulty"] == level] for e in evaluations]
-    groups = [group for group in groups if group]
-    result = {"difficulty": level, "episodes": sum(map(len, groups))}
-    for name, key in (("reward", "return"), ("success", "success"), ("ponder_steps", "ponder_steps")):
-        if all(key in episode for group in groups for episode in group):
-            result[name] = estimate([_mean(episode[key] for episode in group) for group in groups])
+def _rho(evaluations: Iterable[Evaluation], correlation: Callable[..., float | None], key: str) -> dict | None:
+    columns = [(_column(e, key), _column(e, "difficulty")) for e in evaluations if _has(e, key)]
+    rhos = [correlation(*pair) for pair in columns]
+    return estimate([rho for rho in rhos if rho is not None])
+
+
+def _level(evaluations: BySeedEvaluations, level: float, baseline: BySeedEvaluations | None = None) -> dict[str, Any]:
+    groups = _groups(evaluations, level)
+    result = {"difficulty": level, "episodes": sum(map(len, groups.values()))}
+    for name, key in LEVEL_MEANS.items():
+        if all(key in episode for group in groups.values() for episode in group):
+            result[name] = estimate(list(_means(groups, key).values()))
+    others = _groups(baseline, level) if baseline else {}
+    if others:
+        result["reward_difference"] = asdict(difference(_means(groups, "return"), _means(others, "return")))
     return result
 
 
-def _forced_levels(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
-    evaluations = [e for e in evaluations if all("difficulty" in episode for episode in e.episodes)]
+def _forced_levels(evaluations: BySeedEvaluations) -> list[dict[str, Any]]:
     return [_level(evaluations, level) for level in _levels(evaluations)]
 
 
-def _levels(evaluations: Sequence[Evaluation]) -> list[float]:
-    return sorted({episode["difficulty"] for e in evaluations for episode in e.episodes})
+def _groups(evaluations: BySeedEvaluations, level: float) -> dict[int, list[dict[str, Any]]]:
+    """By seed, the episodes of a difficulty."""
+    groups = {
+        seed: [episode for episode in evaluation.episodes if episode["difficulty"] == level]
+        for seed, evaluation in evaluations.items()
+    }
+    return {seed: group for seed, group in groups.items() if group}
+
+
+def _means(groups: Mapping[int, Sequence[Mapping[str, Any]]], key: str) -> dict[int, float]:
+    return {seed: _mean(episode[key] for episode in group) for seed, group in groups.items()}
+
+
+def _graded(runs: Sequence[RunResults], rule: str) -> BySeedEvaluations:
+    """By seed, the evaluations whose episodes have a difficulty."""
+    evaluations = {run.run.seed: run.evaluations[rule] for run in runs if rule in run.evaluations}
+    return {seed: evaluation for seed, evaluation in evaluations.items() if _has(evaluation, "difficulty")}
+
+
+def _has(evaluation: Evaluation, key: str) -> bool:
+    return all(key in episode for episode in evaluation.episodes)
+
+
+def _levels(evaluations: BySeedEvaluations) -> list[float]:
+    return sorted({episode["difficulty"] for e in evaluations.values() for episode in e.episodes})
 
 
 def _evaluations(runs: Sequence[RunResults], rule: str) -> list[Evaluation]:

@@ -63,7 +63,7 @@ def _arm(arm: str, first: str, runs: Sequence[RunResults], trainings: Mapping[An
         },
         "halting": pondering.halting(own, size),
         "forced_steps": pondering.forced_steps(own),
-        "difficulty": pondering.difficulty(own),
+        "difficulty": pondering.difficulty(own, None if arm == first else base),
     }
 
 

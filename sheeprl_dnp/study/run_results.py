@@ -217,7 +217,7 @@ def _evaluation(content: Any) -> Evaluation:
     if not content["episodes"]:
         raise ValueError("it has no episode")
     for episode in content["episodes"]:
-        for key in ("return", "ponder_steps", *episode.keys() & {"difficulty", "success"}):
+        for key in ("return", "ponder_steps", *episode.keys() & {"difficulty", "success", "first_ponder_steps"}):
             _number(episode[key])
     score = content.get("score")
     return Evaluation(

@@ -7,6 +7,7 @@ in 76 %, 82 %, 90 % of cases (simulated).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from scipy import stats
@@ -52,6 +53,14 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
     if len(set(x)) < 2 or len(set(y)) < 2:
         return None
     return float(stats.spearmanr(x, y).statistic)
+
+
+def spearman_of_means(x: Sequence[float], groups: Sequence[float]) -> float | None:
+    """The rank correlation of the groups and the means of `x` in them, each group once; None as for `spearman`."""
+    members: dict[float, list[float]] = {}
+    for value, group in zip(x, groups, strict=True):
+        members.setdefault(group, []).append(value)
+    return spearman([fmean(values) for values in members.values()], list(members))
 
 
 def _bootstrap(samples: Sequence[Sequence[float]], statistic: Callable[..., np.ndarray]) -> Estimate:

@@ -87,7 +87,13 @@ def forced_table(results: Results) -> list[str]:
 
 
 def difficulty_table(results: Results) -> list[str]:
-    keys = {"reward": "reward of an episode", "success": "success", "ponder_steps": "ponder steps of an action"}
+    keys = {
+        "reward": "reward of an episode",
+        "reward_difference": f"difference from `{next(iter(results['arms']))}`",
+        "success": "success",
+        "ponder_steps": "ponder steps of an action",
+        "first_ponder_steps": "of the first action",
+    }
     arms = {name: arm["difficulty"] for name, arm in results["arms"].items() if arm["difficulty"]}
     used = [key for key in keys if any(key in level for arm in arms.values() for level in arm["levels"])]
     lines = [*_header(["arm", "difficulty", "episodes", *(keys[key] for key in used)])] if arms else []

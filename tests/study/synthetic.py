@@ -112,9 +112,10 @@ def evaluation(rng: np.random.Generator, skill: float, steps: int | str, *, diff
         level = index % 4 + 1
         halts = steps if isinstance(steps, int) else 1.4 + 0.3 * level * difficulty + 0.1 * rng.random()
         counts = achievements(rng, 1 + skill + bonus)
+        first = steps if isinstance(steps, int) else 5 - level
         episode = {"seed": index, "length": 170, "ponder_steps": halts, "world_seed": 5_000_000_000 + index}
         value = 4 - level + skill + bonus if difficulty else sum(count > 0 for count in counts.values()) - 0.9
-        extra = {"difficulty": level} if difficulty else {"achievements": counts}
+        extra = {"difficulty": level, "first_ponder_steps": first} if difficulty else {"achievements": counts}
         episodes.append(episode | {"return": value + rng.normal(scale=0.1)} | extra)
     return summary(episodes) | {"steps": steps, "seed": 0, "num_envs": 4}
 

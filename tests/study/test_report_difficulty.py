@@ -23,11 +23,21 @@ def test_an_environment_with_difficulties_is_reported_by_difficulty(graded: Path
     levels = arms["ponder"]["difficulty"]["levels"]
     assert [(level["difficulty"], level["episodes"]) for level in levels] == [(1, 9), (2, 9), (3, 9), (4, 9)]
     for level in levels:
-        for name, key in (("reward", "return"), ("ponder_steps", "ponder_steps")):
+        for name, key in (
+            ("reward", "return"),
+            ("ponder_steps", "ponder_steps"),
+            ("first_ponder_steps", "first_ponder_steps"),
+        ):
             seeds = [fmean(e[key] for e in run if e["difficulty"] == level["difficulty"]) for run in runs]
             assert level[name]["value"] == pytest.approx(fmean(seeds)) and level[name]["n"] == 3
-    assert 0.9 < arms["ponder"]["difficulty"]["spearman"]["value"] < 1
-    assert arms["fixed"]["difficulty"]["spearman"] is None
+    rhos = arms["ponder"]["difficulty"]["spearman"]
+    assert 0.9 < rhos["episodes"]["value"] < 1
+    assert rhos["means"]["value"] == pytest.approx(1) and rhos["first_means"]["value"] == pytest.approx(-1)
+    assert set(arms["fixed"]["difficulty"]["spearman"].values()) == {None}
+    for ours, others in zip(levels, arms["baseline"]["difficulty"]["levels"], strict=True):
+        difference = ours["reward"]["value"] - others["reward"]["value"]
+        assert ours["reward_difference"]["value"] == pytest.approx(difference)
+        assert "reward_difference" not in others
     forced = arms["fixed"]["difficulty"]["forced_steps"]
     assert [entry["steps"] for entry in forced] == list(FORCED)
     hardest = [entry["levels"][-1]["reward"]["value"] for entry in forced]

@@ -14,6 +14,7 @@ from sheeprl_dnp.study.statistics import (
     mean,
     probability_of_improvement,
     spearman,
+    spearman_of_means,
 )
 
 SCORES = [3.0, 1.0, 4.0, 1.5, 9.0, 2.6, 5.3, 5.8]
@@ -112,6 +113,12 @@ def test_spearman_is_the_correlation_of_the_ranks() -> None:
     d_squared = sum((a - b) ** 2 for a, b in zip([1, 2, 3, 4, 5], [1, 3, 2, 4, 5], strict=True))
     assert spearman(x, y) == pytest.approx(1 - 6 * d_squared / (5 * 24))
     assert spearman(x, [-value for value in y]) == pytest.approx(-spearman(x, y))
+
+
+def test_spearman_of_means_ranks_each_group_once_by_its_mean() -> None:
+    groups, x = [1, 1, 2, 2, 3], [0.0, 4.0, 9.0, -7.0, 3.0]  # means 2, 1, 3
+    assert spearman_of_means(x, groups) == pytest.approx(0.5)
+    assert spearman_of_means(x, [1] * 5) is None
 
 
 def test_spearman_of_what_never_varies_is_not_defined() -> None:
