@@ -46,7 +46,7 @@ def costs(cfg: dict[str, Any], observation_space: gym.spaces.Dict, action_space:
     # The initialisation of DreamerV3's weights takes most of the time, and changes no count
     as_they_are = mock.patch.object(nn.init, "trunc_normal_", lambda tensor, *args, **kwargs: tensor)
     with torch.random.fork_rng(devices=[]), redirect_stdout(StringIO()), as_they_are:
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         learner = build_learner(fabric, cfg, observation_space, action_space, SGD)
         world_model, behaviour = flops_of_phases(learner)
         modules = {name: getattr(learner, name) for name in ("world_model", "actor", "critic")}

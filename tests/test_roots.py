@@ -28,6 +28,12 @@ def test_roots_are_all_of_a_batch_or_a_number_or_a_fraction(roots: str | float, 
     assert root_states(config) == expected
 
 
+def test_an_actor_that_never_halts_imagines_from_all_states() -> None:
+    config = algo(0.25)
+    config.ponder.learn_halting = False
+    assert root_states(config) == 128
+
+
 @pytest.mark.parametrize("roots", [0, -3, 129, 0.0, 1.5, "some", "null", "true", ".nan"])
 def test_other_roots_are_refused(roots: str | float) -> None:
     with pytest.raises(ConfigError, match=r"algo\.ponder\.roots="):

@@ -197,7 +197,7 @@ def build_ponder_net(cfg: dict[str, Any]) -> PonderNet | FixedSteps:
     features = actor_cfg.dense_units
     norm_cls = hydra.utils.get_class(actor_cfg.layer_norm.cls)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(cfg.seed)
+        torch.default_generator.manual_seed(cfg.seed)  # `torch.manual_seed` would seed the GPUs too
         mlp = MLP(
             input_dims=2 * features,
             hidden_sizes=[features],

@@ -45,9 +45,12 @@ def batch_states(algo: dict[str, Any]) -> int:
 
 
 def root_states(algo: dict[str, Any]) -> int:
-    """How many of the M states imagination starts from: `algo.ponder.roots` as a number, at least 1."""
+    """How many of the M states imagination starts from: `algo.ponder.roots` as a number, at least 1.
+
+    All, for an actor that never halts: it has one trajectory from each.
+    """
     roots, states = algo.ponder.roots, batch_states(algo)
-    if roots == "all":
+    if roots == "all" or not algo.ponder.learn_halting:
         return states
     return max(1, round(roots * states)) if isinstance(roots, float) else roots
 

@@ -43,7 +43,9 @@ def weighted_quantile(values: Tensor, weights: Tensor, q: float) -> Tensor:
     positions = positions / positions[-1]
     above = torch.searchsorted(positions, q).clamp(1, n - 1)
     gap = positions[above] - positions[above - 1]
-    return torch.lerp(values[above - 1], values[above], (q - positions[above - 1]) / gap).float()
+    # 0 / 0 where q is 0 and the two smallest values weigh nothing
+    between = ((q - positions[above - 1]) / gap).nan_to_num(0)
+    return torch.lerp(values[above - 1], values[above], between).float()
 
 
 class WeightedMoments(Moments):
