@@ -50,6 +50,11 @@ def test_a_weight_of_k_counts_like_k_equal_values(q: float) -> None:
     torch.testing.assert_close(weighted_quantile(values, weights, q), expected, atol=5e-3, rtol=0)
 
 
+def test_the_lowest_value_is_finite_where_it_weighs_nothing() -> None:
+    values, weights = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.0, 0.0, 1.0])
+    assert 1 <= weighted_quantile(values, weights, 0.0) <= 3
+
+
 def test_values_without_weight_dont_move_the_quantile() -> None:
     values, weights = torch.randn(20_000, generator=torch.Generator().manual_seed(0)), torch.ones(20_000)
     values[::2], weights[::2] = 100.0, 0.0
