@@ -82,9 +82,9 @@ def difficulty(runs: Sequence[RunResults], first: Sequence[RunResults] | None) -
         ("first_means", spearman_of_means, "first_ponder_steps"),
     )
     return {
-        "levels": [_level(evaluations, level, baseline) for level in _levels(evaluations)],
+        "levels": _by_level(evaluations, baseline),
         "spearman": {name: _rho(evaluations.values(), correlation, key) for name, correlation, key in rhos},
-        "forced_steps": [{"steps": n, "levels": _forced_levels(_graded(runs, str(n)))} for n in forced],
+        "forced_steps": [{"steps": n, "levels": _by_level(_graded(runs, str(n)))} for n in forced],
     }
 
 
@@ -94,7 +94,7 @@ def _rho(evaluations: Iterable[Evaluation], correlation: Callable[..., float | N
     return estimate([rho for rho in rhos if rho is not None])
 
 
-def _level(evaluations: BySeedEvaluations, level: float, baseline: BySeedEvaluations | None = None) -> dict[str, Any]:
+def _level(evaluations: BySeedEvaluations, level: float, baseline: BySeedEvaluations | None) -> dict[str, Any]:
     groups = _groups(evaluations, level)
     result = {"difficulty": level, "episodes": sum(map(len, groups.values()))}
     for name, key in LEVEL_MEANS.items():
@@ -106,8 +106,9 @@ def _level(evaluations: BySeedEvaluations, level: float, baseline: BySeedEvaluat
     return result
 
 
-def _forced_levels(evaluations: BySeedEvaluations) -> list[dict[str, Any]]:
-    return [_level(evaluations, level) for level in _levels(evaluations)]
+def _by_level(evaluations: BySeedEvaluations, baseline: BySeedEvaluations | None = None) -> list[dict[str, Any]]:
+    levels = {episode["difficulty"] for e in evaluations.values() for episode in e.episodes}
+    return [_level(evaluations, level, baseline) for level in sorted(levels)]
 
 
 def _groups(evaluations: BySeedEvaluations, level: float) -> dict[int, list[dict[str, Any]]]:
@@ -131,10 +132,6 @@ def _graded(runs: Sequence[RunResults], rule: str) -> BySeedEvaluations:
 
 def _has(evaluation: Evaluation, key: str) -> bool:
     return all(key in episode for episode in evaluation.episodes)
-
-
-def _levels(evaluations: BySeedEvaluations) -> list[float]:
-    return sorted({episode["difficulty"] for e in evaluations.values() for episode in e.episodes})
 
 
 def _evaluations(runs: Sequence[RunResults], rule: str) -> list[Evaluation]:
