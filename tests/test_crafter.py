@@ -25,8 +25,9 @@ from sheeprl.envs.wrappers import RestartOnException
 from sheeprl.utils.env import get_vector_env_cls, make_env
 from sheeprl.utils.utils import dotdict
 
-from sheeprl_dnp.envs.crafter import CrafterWrapper, world_seed
+from sheeprl_dnp.envs.crafter import CrafterWrapper
 from sheeprl_dnp.envs.episodes import EpisodeLog, open_log
+from sheeprl_dnp.envs.worlds import world_seed
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ACTIONS = np.random.default_rng(0).integers(17, size=2000)

@@ -13,7 +13,7 @@ import torch
 from conftest import BIN, TINY_CRAFTER, Command, clean_environment, last_checkpoint
 
 from sheeprl_dnp import evaluation
-from sheeprl_dnp.envs.crafter import world_seed
+from sheeprl_dnp.envs.worlds import world_seed
 from sheeprl_dnp.summary import summarise
 
 

@@ -1,6 +1,8 @@
 """Lights Out: the rules, boards exactly as hard as they say, Gymnasium's contract, and the record of the episodes."""
 
 import json
+from collections.abc import Iterator
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -8,8 +10,18 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from sheeprl_dnp.envs.lights_out import HARDEST, OFF, ON, LightsOut, fewest_presses, null_space, press_effects
-from sheeprl_dnp.runs import RUN_DIR, ConfigError
+from sheeprl_dnp.envs.lights_out import (
+    HARDEST,
+    OFF,
+    ON,
+    LightsOut,
+    board_number,
+    fewest_presses,
+    is_for_evaluation,
+    null_space,
+    press_effects,
+)
+from sheeprl_dnp.runs import RUN_DIR, START_STEP, ConfigError
 from sheeprl_dnp.study.evaluate import by_difficulty
 
 
@@ -23,7 +35,7 @@ def environment(**kwargs: object) -> LightsOut:
     return LightsOut(worlds="evaluation", **kwargs)
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [3, 4])
 def test_a_press_toggles_a_light_and_its_neighbours(size: int) -> None:
     env = environment(size=size, difficulty=(1, 1), slack=100)
     for light in range(size * size):
@@ -35,7 +47,7 @@ def test_a_press_toggles_a_light_and_its_neighbours(size: int) -> None:
         assert toggled == {(r, c) for r, c in plus if 0 <= r < size and 0 <= c < size}
 
 
-@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("size", [3, 4])
 def test_a_board_takes_exactly_as_many_presses_as_its_difficulty(size: int) -> None:
     env = environment(size=size, difficulty=(1, HARDEST[size]))
     for seed in range(6 if size == 4 else 30):
@@ -44,17 +56,29 @@ def test_a_board_takes_exactly_as_many_presses_as_its_difficulty(size: int) -> N
 
 
 @pytest.mark.parametrize("size", HARDEST)
-def test_no_board_is_harder_than_the_hardest(size: int) -> None:
-    lights = size * size
-    presses = np.arange(2**lights, dtype=np.uint32)
-    fewest = np.full(len(presses), lights, np.uint8)
+def test_up_to_the_hardest_there_are_boards_to_train_on_and_boards_kept_for_evaluation(size: int) -> None:
+    for difficulty in range(1, HARDEST[size] + 2):
+        kinds = {is_for_evaluation(board) for board in boards_of(size, difficulty)}
+        assert kinds == {True, False} if difficulty <= HARDEST[size] else len(kinds) < 2
+
+
+@cache
+def fewest_of_all(size: int) -> np.ndarray:
+    """By set of presses, as the digits of a binary number, the size of the smallest one that does the same."""
+    presses = np.arange(2 ** (size * size), dtype=np.uint32)
+    fewest = np.full(len(presses), size * size, np.uint8)
     for idle in null_space(press_effects(size)):
-        replaced = presses ^ np.uint32(int("".join(map(str, idle)), 2))
-        fewest = np.minimum(fewest, np.bitwise_count(replaced))
-    assert fewest.max() == HARDEST[size]
+        fewest = np.minimum(fewest, np.bitwise_count(presses ^ np.uint32(board_number(idle))))
+    return fewest
 
 
-@pytest.mark.parametrize(("size", "dimension"), [(2, 0), (3, 0), (4, 4), (5, 2)])
+def boards_of(size: int, difficulty: int) -> Iterator[np.ndarray]:
+    lights = size * size
+    for number in np.flatnonzero(fewest_of_all(size) == difficulty)[:2000].tolist():
+        yield press_effects(size) @ [int(digit) for digit in f"{number:0{lights}b}"] % 2
+
+
+@pytest.mark.parametrize(("size", "dimension"), [(3, 0), (4, 4), (5, 2)])
 def test_the_presses_that_do_nothing_are_all_found(size: int, dimension: int) -> None:
     effects, idle = press_effects(size), null_space(press_effects(size))
     assert len({tuple(vector) for vector in idle}) == 2**dimension
@@ -68,10 +92,11 @@ def test_a_solution_ends_with_a_reward_and_too_many_presses_without() -> None:
     assert info == {}
     lights = np.flatnonzero(solutions(board)[0]).tolist()
     ends = [env.step(light)[1:] for light in lights]
-    assert ends == [(0.0, False, False, {})] * 2 + [(1.0, True, False, {"difficulty": 3, "success": True})]
+    episode = {"difficulty": 3, "board": board_number((board > 0).astype(int))}
+    assert ends == [(0.0, False, False, {})] * 2 + [(1.0, True, False, episode | {"success": True})]
     env.reset(seed=1)
     ends = [env.step(lights[0])[1:] for _ in range(5)]
-    assert ends == [(0.0, False, False, {})] * 4 + [(0.0, False, True, {"difficulty": 3, "success": False})]
+    assert ends == [(0.0, False, False, {})] * 4 + [(0.0, False, True, episode | {"success": False})]
 
 
 def test_difficulties_are_drawn_from_the_range_alike() -> None:
@@ -82,12 +107,34 @@ def test_difficulties_are_drawn_from_the_range_alike() -> None:
     assert sum(counts) == 600 and min(counts) > 150
 
 
-def test_a_seed_determines_the_boards_that_follow() -> None:
-    def boards(seed: int) -> list[list[float]]:
-        env = environment()
-        return [env.reset(seed=seed)[0].tolist(), *(env.reset()[0].tolist() for _ in range(5))]
+def boards(env: LightsOut, episodes: int) -> list[int]:
+    """The boards that a number of episodes begin with."""
+    return [board_number((env.reset()[0] > 0).astype(int)) for _ in range(episodes)]
 
-    assert boards(3) == boards(3) != boards(4)
+
+def test_a_seed_determines_the_boards_that_follow() -> None:
+    env = environment(seed=3)
+    first = boards(env, 6)
+    env.reset(seed=3)
+    assert boards(env, 5) == first[1:]
+    assert boards(environment(seed=3), 6) == first != boards(environment(seed=4), 6)
+
+
+def test_no_training_begins_with_a_board_that_is_kept_for_evaluation() -> None:
+    evaluated = set(boards(environment(seed=0), 2000))
+    trained = {board for rank in range(3) for board in boards(LightsOut(seed=rank, rank=rank), 2000)}
+    # Of 381 boards of 1 to 5 presses
+    assert not evaluated & trained and len(evaluated) == 98 and len(trained) == 283
+
+
+def test_environments_runs_and_resumed_runs_have_boards_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first(seed: int, rank: int) -> tuple[int, ...]:
+        return tuple(boards(LightsOut(size=5, difficulty=(5, 9), seed=seed + rank, rank=rank), 3))
+
+    lists = [first(seed, rank) for seed, rank in product(range(4), range(4))]
+    monkeypatch.setenv(START_STEP, "5000")
+    lists += [first(seed, rank) for seed, rank in product(range(4), range(4))]
+    assert len({board for drawn in lists for board in drawn}) == 3 * len(lists)
 
 
 @pytest.mark.filterwarnings("ignore:.*not within the expected bounds")
@@ -113,22 +160,28 @@ def test_the_episodes_of_a_run_are_recorded_with_their_difficulty(
     board, _ = env.reset(seed=0)
     solving = int(np.flatnonzero(solutions(board)[0])[0])
     env.step(solving)
-    env.reset()
-    env.step(int(not np.flatnonzero(solutions(env.reset()[0])[0])[0]))
+    other, _ = env.reset()
+    env.step(int(not np.flatnonzero(solutions(other)[0])[0]))
     environment().reset()
     lines = (tmp_path / "version_0" / "episodes.jsonl").read_text().splitlines()
     solved, failed = map(json.loads, lines)
-    assert solved == {"step": 4, "length": 1, "reward": 1.0, "env": 1, "difficulty": 1}
-    assert failed == {"step": 8, "length": 1, "reward": 0.0, "env": 1, "difficulty": 1}
+    played = {"length": 1, "env": 1, "difficulty": 1}
+    first, second = (board_number((obs > 0).astype(int)) for obs in (board, other))
+    assert solved == {"step": 4, "reward": 1.0, "board": first, **played}
+    assert failed == {"step": 8, "reward": 0.0, "board": second, **played}
 
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"size": 6}, "`env.wrapper.size=6` must be one of 2, 3, 4, 5"),
-        ({"difficulty": (0, 3)}, r"from 1 to 9 on a 3 x 3 board"),
-        ({"size": 4, "difficulty": (1, 8)}, r"`env.wrapper.difficulty=\[1, 8\]` .* from 1 to 7"),
+        ({"size": 6}, "`env.wrapper.size=6` must be one of 3, 4, 5"),
+        ({"size": [3]}, r"`env.wrapper.size=\[3\]` must be one of"),
+        ({"difficulty": (0, 3)}, r"from 1 to 8 on a 3 x 3 board"),
+        ({"size": 4, "difficulty": (1, 8)}, r"`env.wrapper.difficulty=\(1, 8\)` .* from 1 to 7"),
         ({"difficulty": (4, 2)}, "the least and the greatest"),
+        ({"difficulty": 3}, "`env.wrapper.difficulty=3` must be two whole numbers"),
+        ({"difficulty": (1, 2.5)}, "must be two whole numbers"),
+        ({"slack": "a"}, "`env.wrapper.slack=a` must be a whole number from 0"),
         ({"slack": -1}, "`env.wrapper.slack=-1` must be a whole number from 0"),
     ],
 )

@@ -1,7 +1,7 @@
 """Crafter (Hafner 2021, arXiv 2109.06780) with worlds fixed for ever, and a record of each training episode."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -10,10 +10,10 @@ from crafter import engine
 from sheeprl.envs import crafter as sheeprl_crafter
 
 from sheeprl_dnp.envs.episodes import open_log, start_step
+from sheeprl_dnp.envs.worlds import WorldSeeds
 from sheeprl_dnp.runs import ConfigError
 
 IDS = ("crafter_reward", "crafter_nonreward")
-WORLDS = ("training", "evaluation")
 
 
 class CrafterWrapper(sheeprl_crafter.CrafterWrapper):
@@ -46,25 +46,23 @@ class CrafterWrapper(sheeprl_crafter.CrafterWrapper):
         worlds: str = "training",
         num_envs: int = 1,
     ) -> None:
-        _check_choice("env.id", id, IDS)
-        _check_choice("env.wrapper.worlds", worlds, WORLDS)
+        if id not in IDS:
+            raise ConfigError(f"`env.id={id}` must be one of {', '.join(f'`{choice}`' for choice in IDS)}.")
         super().__init__(id, screen_size, seed)
         _make_reproducible(self.env)
         _make_faster(self.env)
         gym.Env.reset(self, seed=seed)
         self._log = open_log(rank, num_envs) if worlds == "training" else None
-        # An environment that was rebuilt after a crash goes on with new worlds
-        self._list_key = {"worlds": worlds, "rank": rank, "start_step": self._log.step if self._log else start_step()}
-        self._next_episode = 0
+        self._world_seeds = WorldSeeds(worlds, rank, self._log.step if self._log else start_step())
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         gym.Env.reset(self, seed=seed)
         if seed is not None:
-            self._next_episode = 0
+            self._world_seeds.restart()
         world_seed = (options or {}).get("world_seed")
-        self.env._world.seed = self._next_world() if world_seed is None else world_seed
+        self.env._world.seed = self._world_seeds.next(self.np_random_seed) if world_seed is None else world_seed
         self._return = 0.0
         return super().reset()
 
@@ -89,24 +87,6 @@ class CrafterWrapper(sheeprl_crafter.CrafterWrapper):
     def _convert_obs(self, obs: np.ndarray) -> dict[str, np.ndarray]:
         self._frame = obs
         return super()._convert_obs(obs)
-
-    def _next_world(self) -> int:
-        self._next_episode += 1
-        return world_seed(seed=self.np_random_seed, episode=self._next_episode - 1, **self._list_key)
-
-
-def world_seed(*, worlds: str, seed: int, rank: int, start_step: int, episode: int) -> int:
-    """The seed of the world of an episode, in [0, 2**31): even for training, odd for evaluation.
-
-    Args:
-        seed: the run's seed + rank.
-        rank: the index of the environment; unused for evaluation.
-        start_step: the step that the run starts from; unused for evaluation.
-        episode: its number, from 0.
-    """
-    own = (rank, start_step) if worlds == "training" else (0, 0)
-    bits = np.random.SeedSequence((seed, episode, *own)).generate_state(1)[0]
-    return 2 * (int(bits) >> 2) + WORLDS.index(worlds)
 
 
 class _Chunk(dict):
@@ -135,8 +115,3 @@ def _make_faster(env: Any) -> None:
     """Spares each step a map that only `info` would show, and arithmetic on arrays of two numbers."""
     env._sem_view = lambda: None
     env._view = tuple(env._view.tolist())
-
-
-def _check_choice(key: str, value: str, allowed: Collection[str]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"`{key}={value}` must be one of {', '.join(f'`{choice}`' for choice in allowed)}.")

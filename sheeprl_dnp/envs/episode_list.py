@@ -6,12 +6,8 @@ from typing import Any
 
 import gymnasium as gym
 
-RECORDED = (
-    "achievements",
-    "difficulty",
-    "success",
-    "world_seed",
-)  # of the last `info` of an episode, where the environment has it
+# Of the last `info` of an episode, where the environment has it
+RECORDED = ("achievements", "difficulty", "success", "world_seed", "board")
 
 
 class EpisodeList(gym.Wrapper):

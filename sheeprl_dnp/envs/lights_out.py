@@ -6,11 +6,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from sheeprl_dnp.envs.episodes import open_log
+from sheeprl_dnp.envs.episodes import open_log, start_step
+from sheeprl_dnp.envs.worlds import WorldSeeds
 from sheeprl_dnp.runs import ConfigError
 
-# By size, the most presses that no fewer can replace: the difficulty of the hardest board
-HARDEST = {2: 4, 3: 9, 4: 7, 5: 15}
+# By size, the greatest difficulty of which there are boards for training and boards for evaluation
+HARDEST = {3: 8, 4: 7, 5: 15}
+EVALUATION_SHARE = 4  # one board in so many is kept for evaluation
 CELL = 16  # pixels of a rendered light, one of them its border
 ON, OFF, BORDER = (255, 221, 87), (38, 50, 70), (10, 14, 20)
 
@@ -25,13 +27,21 @@ class LightsOut(gym.Env):
     Observation: float32 [k * k], 1 where a light is on and -1 where it is off (of lights that are 0 or 1, DreamerV3's
     world model keeps few: the squared error of guessing one is smaller than what its latent costs in KL). Action: the
     light to press, row by row. Reward: 1 when the board is dark, which ends the episode; after d + `slack` presses it
-    is truncated. At the end `info` has the `difficulty`, and the `success`: whether it is dark.
+    is truncated. At the end `info` has the `difficulty`, the `success` (whether it is dark) and the `board` that the
+    episode began with: its lights as the digits of a binary number, row by row.
+
+    A quarter of the boards is kept for evaluation: no training episode begins with one. (It may still come by: one
+    wrong press on a board makes another, and all 512 boards of 3 x 3 lights are few presses apart.)
+
+    `reset(seed=s)` restarts the list of boards of seed s, `reset()` plays the next one.
 
     Args:
-        size: k, from 2 to 5.
+        size: k, from 3 to 5.
         difficulty: the least and the greatest d, each as likely as any between; at most `HARDEST[size]`.
         slack: presses beyond d, from 0.
-        worlds: `training` (the episodes of a run are recorded: see `open_log`) or `evaluation`.
+        seed: the run's seed + rank, as SheepRL's `make_env` passes it; None draws one.
+        worlds: `training` (each run and environment has its own boards, and its episodes are recorded: see `open_log`)
+            or `evaluation` (boards that are kept for it, determined by `seed` alone).
         rank: the index of the environment, over all processes.
         num_envs: the environments of each process, to count the steps of the run.
 
@@ -47,6 +57,7 @@ class LightsOut(gym.Env):
         size: int = 3,
         difficulty: Sequence[int] = (1, 5),
         slack: int = 2,
+        seed: int | None = None,
         worlds: str = "training",
         rank: int = 0,
         num_envs: int = 1,
@@ -58,15 +69,22 @@ class LightsOut(gym.Env):
         self.observation_space = gym.spaces.Box(-1.0, 1.0, (size * size,), np.float32)
         self.action_space = gym.spaces.Discrete(size * size)
         self.render_mode = "rgb_array"
+        super().reset(seed=seed)
         self._log = open_log(rank, num_envs) if worlds == "training" else None
+        self._world_seeds = WorldSeeds(worlds, rank, self._log.step if self._log else start_step())
+        self._for_evaluation = worlds == "evaluation"
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
-        self.difficulty = int(self.np_random.integers(self.range[0], self.range[1] + 1))
-        self._board = self.effects @ self._draw_presses() % 2
+        if seed is not None:
+            self._world_seeds.restart()
+        rng = np.random.default_rng(self._world_seeds.next(self.np_random_seed))
+        self.difficulty = int(rng.integers(self.range[0], self.range[1] + 1))
+        self._board = self._draw_board(rng)
         self._presses = 0
+        self._episode = {"difficulty": self.difficulty, "board": board_number(self._board)}
         return self._observation(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -79,8 +97,8 @@ class LightsOut(gym.Env):
         if not (dark or truncated):
             return self._observation(), 0.0, False, False, {}
         if self._log:
-            self._log.write(length=self._presses, reward=float(dark), difficulty=self.difficulty)
-        return self._observation(), float(dark), dark, truncated, {"difficulty": self.difficulty, "success": dark}
+            self._log.write(length=self._presses, reward=float(dark), **self._episode)
+        return self._observation(), float(dark), dark, truncated, self._episode | {"success": dark}
 
     def render(self) -> np.ndarray:
         """uint8 [16 k, 16 k, 3]."""
@@ -89,12 +107,14 @@ class LightsOut(gym.Env):
         image[::CELL] = image[:, ::CELL] = BORDER
         return image
 
-    def _draw_presses(self) -> np.ndarray:
+    def _draw_board(self, rng: np.random.Generator) -> np.ndarray:
         while True:
             presses = np.zeros(self.size**2, int)
-            presses[self.np_random.choice(len(presses), self.difficulty, replace=False)] = 1
-            if fewest_presses(presses, self.idle_presses) == self.difficulty:
-                return presses
+            presses[rng.choice(len(presses), self.difficulty, replace=False)] = 1
+            board = self.effects @ presses % 2
+            exact = fewest_presses(presses, self.idle_presses) == self.difficulty
+            if exact and is_for_evaluation(board) == self._for_evaluation:
+                return board
 
     def _observation(self) -> np.ndarray:
         return (2 * self._board - 1).astype(np.float32)
@@ -131,13 +151,25 @@ def fewest_presses(presses: np.ndarray, idle_presses: np.ndarray) -> int:
     return int((presses ^ idle_presses).sum(1).min())
 
 
+def board_number(board: np.ndarray) -> int:
+    """The lights as the digits of a binary number, row by row."""
+    return int("".join(map(str, board)), 2)
+
+
+def is_for_evaluation(board: np.ndarray) -> bool:
+    """Whether a board is one of those that no training episode begins with: drawn once and for ever."""
+    draw = np.random.SeedSequence((len(board), board_number(board))).generate_state(1)[0]
+    return bool(draw % EVALUATION_SHARE == 0)
+
+
 def check_arguments(size: int, difficulty: Sequence[int], slack: int) -> None:
-    if size not in HARDEST:
+    if type(size) is not int or size not in HARDEST:
         raise ConfigError(f"`env.wrapper.size={size}` must be one of {', '.join(map(str, HARDEST))}.")
-    if len(difficulty) != 2 or not 1 <= difficulty[0] <= difficulty[1] <= HARDEST[size]:
+    hardest, bounds = HARDEST[size], difficulty if isinstance(difficulty, Sequence) else ()
+    if len(bounds) != 2 or not all(type(d) is int for d in bounds) or not 1 <= bounds[0] <= bounds[1] <= hardest:
         raise ConfigError(
-            f"`env.wrapper.difficulty={list(difficulty)}` must be two whole numbers, the least and the greatest, "
-            f"from 1 to {HARDEST[size]} on a {size} x {size} board."
+            f"`env.wrapper.difficulty={difficulty}` must be two whole numbers, the least and the greatest, "
+            f"from 1 to {hardest} on a {size} x {size} board."
         )
-    if slack < 0:
+    if type(slack) is not int or slack < 0:
         raise ConfigError(f"`env.wrapper.slack={slack}` must be a whole number from 0.")
