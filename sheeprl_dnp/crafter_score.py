@@ -111,9 +111,10 @@ def _read_run(folder: Path) -> list[Record]:
     from sheeprl_dnp.envs.episodes import read_episodes  # here, since PyTorch takes seconds to import
 
     try:
-        return [_check(record, f"`{folder}`, episode {n}") for n, record in enumerate(read_episodes(folder), 1)]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise RecordError(f"`{folder}` has a damaged record of an episode: {error}.") from error
+        episodes = read_episodes(folder)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"`{folder}` has a damaged record of its episodes: {error}.") from error
+    return [_check(record, f"`{folder}`, episode {n}") for n, record in enumerate(episodes, 1)]
 
 
 def _read_lines(path: Path) -> list[Record]:

@@ -7,6 +7,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -15,6 +16,8 @@ from sheeprl.utils import fs
 # What the environments of a run, in any of its processes, need to know to record their episodes
 RUN_DIR = "SHEEPRL_DNP_RUN_DIR"
 START_STEP = "SHEEPRL_DNP_START_STEP"
+
+MAX_SEED = 2**32 - 1  # of NumPy's generators
 
 
 class ConfigError(ValueError):
@@ -119,9 +122,12 @@ def publish_run(cfg: DictConfig) -> None:
 
 def replace_file(path: Path, content: str) -> None:
     """Writes a file in one piece: whoever reads it finds the old content or the new one, whole."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(content)
-    os.replace(partial, path)
+    partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")  # of this writer alone
+    try:
+        partial.write_text(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

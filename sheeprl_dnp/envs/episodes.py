@@ -117,16 +117,28 @@ def read_episodes(run_folder: Path) -> list[dict[str, Any]]:
         start = resumed_from(folder)
         episodes = [episode for episode in episodes if episode["step"] <= start]
         if (folder / FILE_NAME).is_file():
-            episodes += map(json.loads, (folder / FILE_NAME).read_text().splitlines())
+            episodes += _read_lines(folder / FILE_NAME)
+    for episode in episodes:
+        if "damage" in episode:
+            raise ValueError(episode["damage"])
     return sorted(episodes, key=lambda episode: episode["step"])
 
 
 def resumed_from(version: Path) -> int:
-    """The step of the checkpoint that a version of a run went on from, 0 if it began anew."""
+    """The step of the checkpoint that a version of a run went on from, 0 if it began anew.
+
+    More than any step for a version that was stopped before its first one, while SheepRL wrote its configuration.
+
+    Raises:
+        ValueError: its configuration is damaged.
+    """
+    path = version / "config.yaml"
     try:
-        checkpoint = yaml.safe_load((version / "config.yaml").read_text())["checkpoint"]["resume_from"]
-    except FileNotFoundError:  # stopped before SheepRL wrote it, and so before its first step
-        return sys.maxsize
+        checkpoint = yaml.safe_load(path.read_text())["checkpoint"]["resume_from"]
+    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+        if not (version / FILE_NAME).exists():
+            return sys.maxsize
+        raise ValueError(f"`{path}` is missing or damaged, so that what was played again is unknown") from error
     return checkpoint_step(checkpoint) if checkpoint else 0
 
 
@@ -140,6 +152,19 @@ def checkpoint_step(checkpoint: Path | str) -> int:
     if not match:
         raise ValueError(f"`{checkpoint}` is not named as a checkpoint of SheepRL, `ckpt_<step>_<rank>.ckpt`")
     return int(match[1])
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a file; in place of a damaged last one its `damage`, with the step that it can't be before.
+
+    A machine that goes down leaves one: it does no harm if the run goes on from an earlier checkpoint.
+    """
+    *lines, last = path.read_text(errors="replace").splitlines() or [""]
+    episodes = [json.loads(line) for line in lines]
+    try:
+        return [*episodes, json.loads(last)] if last else episodes
+    except json.JSONDecodeError as error:
+        return [*episodes, {"step": episodes[-1]["step"] if episodes else 0, "damage": f"its last line: {error}"}]
 
 
 _log_of_process = cache(EpisodeLog)

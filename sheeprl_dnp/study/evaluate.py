@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from sheeprl_dnp.crafter_score import count_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import HALTING_RULES
 from sheeprl_dnp.evaluation import Record, evaluate
-from sheeprl_dnp.runs import ConfigError, load_checkpoint, load_run_config, write_json
+from sheeprl_dnp.runs import MAX_SEED, ConfigError, load_checkpoint, load_run_config, write_json
 from sheeprl_dnp.study.statistics import spearman, spearman_of_means
 
 ALGORITHMS = ("dreamer_v3", "dreamer_v3_ponder")
@@ -135,6 +135,12 @@ def steps_argument(value: str) -> str | int:
     return count_argument(value)
 
 
+def seed_argument(value: str) -> int:
+    if not value.isdecimal() or int(value) > MAX_SEED:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 0 to {MAX_SEED}")
+    return int(value)
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/evaluate",
@@ -153,7 +159,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "also beyond those it was trained with (default: as in its training)",
     )
     parser.add_argument("--envs", type=count_argument, default=8, help="environments played at once (default: 8)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampled actions, not of the worlds (default: 0)")
+    parser.add_argument(
+        "--seed", type=seed_argument, default=0, help="of the sampled actions, not of the worlds (default: 0)"
+    )
     parser.add_argument("--video", action="store_true", help="also record one environment, in <CKPT>/evaluation_videos")
     return parser.parse_args(arguments)
 

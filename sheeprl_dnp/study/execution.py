@@ -102,7 +102,9 @@ def train(run: Run, config: StudyConfig, checkpoint: Path | None, threads: int, 
         "commit": commit(),
         "machine": describe_machine(),
     }
-    with (run.folder / "output.log").open("ab") as output:
+    log = run.folder / "output.log"
+    with log.open("ab") as output:
+        said_before = output.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", *attempt["command"]],
             cwd=run.study,
@@ -114,7 +116,7 @@ def train(run: Run, config: StudyConfig, checkpoint: Path | None, threads: int, 
         )
         watch(process, lambda seen: write_json(run.folder / f"attempt_{number}.json", {**attempt, **seen}))
     if process.returncode:
-        raise RunError(f"{run.name} failed: {last_error(run)} (all of it in {run.folder / 'output.log'})")
+        raise RunError(f"{run.name} failed: {last_error(log, said_before)} (all of it in {log})")
 
 
 def watch(process: subprocess.Popen[bytes], note: Callable[[dict[str, Any]], None]) -> None:
@@ -137,9 +139,10 @@ def watch(process: subprocess.Popen[bytes], note: Callable[[dict[str, Any]], Non
         raise
 
 
-def last_error(run: Run) -> str:
-    lines = (run.folder / "output.log").read_text(errors="replace").splitlines()
-    return next((line for line in reversed(lines) if line.startswith("Error: ") or "Error: " in line), "no message")
+def last_error(log: Path, start: int) -> str:
+    """The last line of a log, from the byte `start` on, that names an error."""
+    lines = log.read_bytes()[start:].decode(errors="replace").splitlines()
+    return next((line for line in reversed(lines) if "Error: " in line), "no message")
 
 
 def finish(run: Run, config: StudyConfig, checkpoint: Path) -> None:

@@ -14,6 +14,7 @@
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,26 +24,48 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from sheeprl_dnp.envs.episodes import checkpoint_step, versions
-from sheeprl_dnp.runs import ConfigError, replace_file
+from sheeprl_dnp.runs import MAX_SEED, ConfigError, replace_file
 
 
 @dataclass(frozen=True)
 class Evaluations:
-    """The evaluations of the last checkpoint of each run."""
+    """The evaluations of the last checkpoint of each run.
+
+    Raises:
+        ConfigError: a value isn't allowed.
+    """
 
     episodes: int = 100  # with the halting rule of the training
     forced_steps: tuple[int, ...] = ()  # the numbers of ponder steps that are tried in turn on agents that ponder
     forced_episodes: int = 50  # for each of them
 
+    def __post_init__(self) -> None:
+        _check("episodes", self.episodes, _is_number(self.episodes, 1), "a whole number from 1")
+        _check("forced_episodes", self.forced_episodes, _is_number(self.forced_episodes, 1), "a whole number from 1")
+        valid = _are_different(self.forced_steps) and all(_is_number(steps, 1) for steps in self.forced_steps)
+        _check("forced_steps", self.forced_steps, valid, "whole numbers from 1, each once")
+
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """What `study.yaml` says."""
+    """What `study.yaml` says.
+
+    Raises:
+        ConfigError: a value isn't allowed.
+    """
 
     arms: tuple[str, ...]  # experiments (`exp=`): the first is what the others are compared with
     seeds: tuple[int, ...]
     overrides: tuple[str, ...] = ()  # of Hydra, for all the runs
     evaluations: Evaluations = field(default_factory=Evaluations)
+
+    def __post_init__(self) -> None:
+        valid = self.arms and _are_different(self.arms) and all(map(_is_text, self.arms))
+        _check("arms", self.arms, valid, "the names of one experiment or more, each once")
+        valid = self.seeds and _are_different(self.seeds) and all(_is_number(n, 0, MAX_SEED) for n in self.seeds)
+        _check("seeds", self.seeds, valid, f"one whole number or more from 0 to {MAX_SEED}, each once")
+        valid = isinstance(self.overrides, tuple) and all(map(_is_text, self.overrides))
+        _check("overrides", self.overrides, valid, "a list of overrides of Hydra, `key=value`")
 
 
 @dataclass(frozen=True)
@@ -79,6 +102,24 @@ class Run:
         return json.loads((self.folder / name).read_text())
 
 
+def _check(key: str, value: Any, valid: Any, allowed: str) -> None:
+    if not valid:
+        shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        raise ConfigError(f"`{key}={shown}` must be {allowed}.")
+
+
+def _is_number(value: Any, least: int, greatest: float = math.inf) -> bool:
+    return type(value) is int and least <= value <= greatest
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _are_different(values: Any) -> bool:
+    return isinstance(values, tuple) and len(set(values)) == len(values)
+
+
 def save_config(study: Path, config: StudyConfig, arms: Mapping[str, DictConfig]) -> None:
     """Writes `study.yaml`, and the configuration that the runs of each arm are started with."""
     (study / "arms").mkdir(parents=True, exist_ok=True)
@@ -95,15 +136,21 @@ def load_config(study: Path) -> StudyConfig:
     """
     path = study / "study.yaml"
     try:
-        content = yaml.safe_load(path.read_text())
-        evaluations = dict(content.pop("evaluations", {}))
-        evaluations["forced_steps"] = tuple(evaluations.get("forced_steps", ()))
-        lists = {key: tuple(value) for key, value in content.items()}
-        return StudyConfig(**lists, evaluations=Evaluations(**evaluations))
+        content = _tuples(yaml.safe_load(path.read_text()))
+        return StudyConfig(**content | {"evaluations": Evaluations(**content.get("evaluations", {}))})
+    except ConfigError as error:
+        raise ConfigError(f"`{path}`: {error}") from error
     except OSError as error:
         raise ConfigError(f"`{study}` is not a study: it must be a folder with a `study.yaml`.") from error
-    except (yaml.YAMLError, TypeError, AttributeError, ValueError) as error:
+    except (yaml.YAMLError, TypeError, ValueError) as error:
         raise ConfigError(f"`{path}` is not the configuration of a study: {' '.join(str(error).split())}.") from error
+
+
+def _tuples(tree: Any) -> Any:
+    """With tuples for lists."""
+    if isinstance(tree, dict):
+        return {key: _tuples(value) for key, value in tree.items()}
+    return tuple(tree) if isinstance(tree, list) else tree
 
 
 def load_arm(study: Path, arm: str) -> DictConfig:

@@ -7,29 +7,46 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sheeprl_dnp.envs.episodes import FILE_NAME, versions
+from sheeprl_dnp.study.execution import last_error
 from sheeprl_dnp.study.layout import Run
 
 POLL_SECONDS = 1.0
 
 
-def start(run: Run, threads: int) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True)
+class Job:
+    """A run that is on."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    said_before: int  # the bytes that earlier jobs have left in the log
+
+    def error(self) -> str:
+        return last_error(self.log, self.said_before).split("Error: ", 1)[-1]
+
+
+def start(run: Run, threads: int) -> Job:
     arguments = [f"study={run.study.absolute()}", f"arm={run.arm}", f"seed={run.seed}", f"threads={threads}"]
     writes_nothing = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
     run.folder.mkdir(parents=True, exist_ok=True)
-    with (run.folder / "job.log").open("ab") as output:
-        return subprocess.Popen(
+    log = run.folder / "job.log"
+    with log.open("ab") as output:
+        said_before = output.tell()
+        process = subprocess.Popen(
             [sys.executable, "-m", "sheeprl_dnp.study.job", *arguments, *writes_nothing],
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+    return Job(process, log, said_before)
 
 
 def played_steps(run: Run) -> int:
@@ -88,34 +105,29 @@ def run_all(runs: Sequence[Run], total_steps: Mapping[str, int], processes: int,
     waiting = [run for run in runs if not run.is_finished]
     finished = len(runs) - len(waiting)
     bars.say(f"{finished} of {len(runs)} runs are finished; {processes} at a time, {threads} threads each")
-    running: dict[Run, subprocess.Popen[bytes]] = {}
+    running: dict[Run, Job] = {}
     with bars.progress, terminated_at_the_end(running):
         while waiting or running:
             while waiting and len(running) < processes:
                 run = waiting.pop(0)
                 running[run] = start(run, threads)
                 bars.started(run)
-            for run, process in list(running.items()):
-                if process.poll() is not None:
+            for run, job in list(running.items()):
+                if job.process.poll() is not None:
                     del running[run]
-                    bars.ended(run, "finished" if run.is_finished else f"failed: {reason(run)}")
+                    bars.ended(run, "finished" if run.is_finished else f"failed: {job.error()}")
             bars.update()
             time.sleep(POLL_SECONDS)
     return 0 if all(run.is_finished for run in runs) else 1
 
 
 @contextlib.contextmanager
-def terminated_at_the_end(running: Mapping[Run, subprocess.Popen[bytes]]) -> Iterator[None]:
+def terminated_at_the_end(running: Mapping[Run, Job]) -> Iterator[None]:
     """A study that is stopped stops its runs."""
     try:
         yield
     finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            process.wait()
-
-
-def reason(run: Run) -> str:
-    lines = (run.folder / "job.log").read_text(errors="replace").splitlines()
-    return next((line.split("Error: ", 1)[1] for line in reversed(lines) if "Error: " in line), "no message")
+        for job in running.values():
+            job.process.terminate()
+        for job in running.values():
+            job.process.wait()

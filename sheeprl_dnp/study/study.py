@@ -13,15 +13,18 @@ from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from sheeprl.utils.env import make_env
 
 from sheeprl_dnp.crafter_score import count_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
+from sheeprl_dnp.hydra_callback import causes, plain
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.study.evaluate import ALGORITHMS
 from sheeprl_dnp.study.layout import Evaluations, StudyConfig, load_config, runs, save_config
 from sheeprl_dnp.study.pool import run_all
 
 ARMS = ("dnp_crafter_small_baseline", "dnp_crafter_small", "dnp_crafter_small_fixed")
+OWN_KEYS = ("exp", "seed", "log_root", "root_dir", "run_name", "checkpoint.resume_from")  # as in `execution.command`
 EPILOG = """
 examples:
   scripts/study studies/first                               the three small arms, seeds 1 to 3, one after another
@@ -104,25 +107,57 @@ def compose_arm(arm: str, config: StudyConfig) -> DictConfig:
             cfg = compose("config", [f"exp={arm}", *config.overrides])
         OmegaConf.to_container(cfg, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"`--arms={arm}` with `--overrides={' '.join(config.overrides)}`: {reason}") from error
+        raise _unusable(arm, config, error) from error
     if cfg.algo.name not in ALGORITHMS:
         raise ConfigError(f"`--arms={arm}` trains `{cfg.algo.name}`: it must be one of {', '.join(ALGORITHMS)}.")
     if "ponder" in cfg.algo:
         check_ponder_config(cfg.algo)
+    try:
+        make_env(plain(cfg), 0, 0)().close()
+    except Exception as error:  # whatever an environment may raise
+        reason = next((cause for cause in causes(error) if isinstance(cause, ConfigError)), error)
+        raise _unusable(arm, config, reason) from error
+    check_length(cfg)
     return cfg
+
+
+def _unusable(arm: str, config: StudyConfig, reason: Exception) -> ConfigError:
+    overrides = f" with `--overrides={' '.join(config.overrides)}`" if config.overrides else ""
+    return ConfigError(f"`--arms={arm}`{overrides}: {' '.join(str(reason).split())}")
+
+
+def check_length(cfg: DictConfig) -> None:
+    """Checks that a run ends with a checkpoint of its last step, by which a study knows that it has ended.
+
+    Raises:
+        ConfigError: it doesn't.
+    """
+    steps, devices = cfg.algo.total_steps, cfg.fabric.devices
+    if not isinstance(cfg.env.num_envs, int) or cfg.env.num_envs < 1:
+        raise ConfigError(f"`env.num_envs={cfg.env.num_envs}` must be a whole number from 1.")
+    played_at_once = cfg.env.num_envs * (devices if isinstance(devices, int) and devices > 0 else 1)
+    if isinstance(steps, str) or steps < played_at_once or steps % played_at_once:
+        raise ConfigError(
+            f"`algo.total_steps={steps}` must be a multiple of the {played_at_once} steps that the environments of a "
+            "run play at once (`env.num_envs` of each of `fabric.devices`), and not 0."
+        )
+    if not cfg.checkpoint.save_last:
+        raise ConfigError(
+            f"`checkpoint.save_last={cfg.checkpoint.save_last}` must be True: a run of a study ends with a checkpoint."
+        )
 
 
 def compose_arms(config: StudyConfig) -> dict[str, DictConfig]:
     """The configuration of each arm.
 
     Raises:
-        ConfigError: there is nothing to run, or something that can't run.
+        ConfigError: one of them can't run as a part of a study.
     """
-    for key in ("arms", "seeds"):
-        values = getattr(config, key)
-        if not values or len(set(values)) < len(values):
-            raise ConfigError(f"`--{key}={','.join(map(str, values))}` must name one or more, each once.")
+    for override in config.overrides:
+        key = re.split("[=@]", override.lstrip("+~"))[0]
+        if key in OWN_KEYS or re.match("hydra[./]", key):
+            keys = ", ".join(f"`{key}`" for key in OWN_KEYS)
+            raise ConfigError(f"`--overrides={override}` can't be: a study sets {keys} and `hydra` for each run.")
     return {arm: compose_arm(arm, config) for arm in config.arms}
 
 
@@ -147,7 +182,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arms = compose_arms(config)
         if options.launcher_overrides and not options.launcher:
             raise ConfigError(f"`{options.launcher_overrides[0]}` is for a launcher: name one with `--launcher`.")
-        save_config(options.folder, config, arms)
+        try:
+            save_config(options.folder, config, arms)
+        except OSError as error:
+            raise ConfigError(f"`FOLDER={options.folder}` must be a folder to write in: {error.strerror}.") from error
         if options.launcher:
             return launch(options.folder, config, options)
         threads = options.threads or max(1, (os.cpu_count() or 1) // options.processes)

@@ -175,6 +175,14 @@ def test_what_is_not_a_study_is_refused(tmp_path: Path, study: Path) -> None:
     assert "is not a study: it must be a folder with a `study.yaml`" in stop(str(tmp_path / "nothing"))
     (tmp_path / "study.yaml").write_text("arms: 3")
     assert "is not the configuration of a study" in stop(str(tmp_path))
+    for content, message in (
+        ("arms: [a, b]\nseeds: [1, 1]", "`seeds=1,1` must be one whole number or more"),
+        ("arms: ponder\nseeds: [1]", "`arms=ponder` must be the names of one experiment or more"),
+        ("arms: [a]\nseeds: [1]\nevaluations: {forced_steps: '12'}", "`forced_steps=12` must be whole numbers from 1"),
+        ("arms: [a]\nseeds: [1]\nevaluations: {episodes: none}", "`episodes=none` must be a whole number from 1"),
+    ):
+        (tmp_path / "study.yaml").write_text(content)
+        assert f"`{tmp_path / 'study.yaml'}`: {message}" in stop(str(tmp_path))
     (tmp_path / "file").touch()
     assert "`--output=" in stop(str(study), "--output", str(tmp_path / "file"))
 

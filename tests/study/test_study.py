@@ -14,7 +14,9 @@ import torch
 from conftest import TINY_CRAFTER, clean_environment
 
 from sheeprl_dnp.envs.episodes import read_episodes
+from sheeprl_dnp.study.execution import last_error
 from sheeprl_dnp.study.layout import Run, load_config, runs
+from sheeprl_dnp.study.pool import played_steps
 from sheeprl_dnp.study.study import main
 
 ARMS = ["dnp_crafter_small_baseline", "dnp_crafter_small"]
@@ -36,18 +38,29 @@ def run_command(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=550)
 
 
-def kill_after(command: list[str], seconds: float) -> bool:
-    """Kills the command and all that it started, as a machine that goes down does; whether it was still at work."""
+def kill_at(command: list[str], folder: Path, share: float, later: float) -> None:
+    """Kills the command and all that it started, as a machine that goes down does.
+
+    Args:
+        share: of all the steps of the study, after which it is killed.
+        later: seconds from then on.
+    """
     process = subprocess.Popen(
         command, env=clean_environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    try:
-        process.wait(seconds)
-        return False
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
+    while played_share(folder) < share:
+        assert process.poll() is None, "it ended before it was killed"
+        time.sleep(0.2)
+    time.sleep(later)
+    assert process.poll() is None, "it ended before it was killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def played_share(folder: Path) -> float:
+    planned = runs(folder, load_config(folder)) if (folder / "study.yaml").exists() else []
+    steps = [TOTAL_STEPS if run.is_finished else played_steps(run) for run in planned]
+    return sum(steps) / (TOTAL_STEPS * len(steps)) if steps else 0.0
 
 
 def wait_for(path: Path, pattern: str, seconds: float) -> None:
@@ -106,8 +119,8 @@ def test_a_study_killed_at_random_five_times_ends_with_all_its_runs(tmp_path: Pa
     folder = tmp_path / "study"
     command = new_study(folder, ARMS, "1,2", "--processes", "2")
     randomness = random.Random(0)
-    kills = sum(kill_after(command, randomness.uniform(15, 60)) for _ in range(5))
-    assert kills == 5
+    for share in sorted([0.0, *(randomness.uniform(0, 0.6) for _ in range(4))]):
+        kill_at(command, folder, share, randomness.uniform(0, 5))
     assert run_command(command).returncode == 0
     planned = runs(folder, load_config(folder))
     assert [(run.arm, run.seed) for run in planned] == [(arm, seed) for seed in (1, 2) for arm in ARMS]
@@ -121,11 +134,21 @@ def test_a_failed_run_is_named_and_the_others_are_finished(tmp_path: Path) -> No
     broken = folder / "runs" / ARMS[0] / "seed_1" / "version_0" / "checkpoint"
     broken.mkdir(parents=True)
     torch.save({"iter_num": TOTAL_STEPS // 2}, broken / f"ckpt_{TOTAL_STEPS}_0.ckpt")  # of which nothing else is left
+    (broken.parents[1] / "job.log").write_text("RuntimeError: of an earlier attempt\n")
     result = run_command(new_study(folder, ARMS[:1], "1,2", "--processes", "2"))
     assert result.returncode == 1
     assert f"{ARMS[0]} seed 1: failed: " in result.stderr and "config.yaml" in result.stderr
     assert f"{ARMS[0]} seed 2: finished (1 of 2 runs finished)" in result.stderr
     assert not Run(folder, ARMS[0], 1).is_finished
+
+
+def test_the_reason_of_a_failure_is_of_its_own_attempt(tmp_path: Path) -> None:
+    log = tmp_path / "output.log"
+    log.write_text("ValueError: first\n")
+    said_before = log.stat().st_size
+    assert last_error(log, said_before) == "no message"
+    log.write_text("ValueError: first\nKeyError: second\nends\n")
+    assert last_error(log, said_before) == "KeyError: second"
 
 
 @pytest.mark.slow
@@ -145,6 +168,16 @@ BAD = {
     "--seeds=one": "'one' is not a list of whole numbers",
     "--overrides=algo.ponder.max_halts=0": "`algo.ponder.max_halts=0`",
     "--overrides=algo.nothing=1": "algo.nothing",
+    "--overrides=seed=7": "`--overrides=seed=7` can't be: a study sets",
+    "--overrides=+exp=dnp_crafter": "`--overrides=+exp=dnp_crafter` can't be",
+    "--overrides=hydra.run.dir=here": "`--overrides=hydra.run.dir=here` can't be",
+    "--overrides=algo.total_steps=50001": "`algo.total_steps=50001` must be a multiple of the 4 steps",
+    "--overrides=algo.total_steps=0": "`algo.total_steps=0` must be a multiple of the 4 steps",
+    "--overrides=checkpoint.save_last=False": "`checkpoint.save_last=False` must be True",
+    "--overrides=env.num_envs=0": "`env.num_envs=0` must be a whole number from 1",
+    "--overrides=env.wrapper.worlds=mine": "`env.wrapper.worlds=mine` must be one of `training`, `evaluation`",
+    "--forced-steps=2,0": "`forced_steps=2,0` must be whole numbers from 1, each once",
+    "--seeds=4294967296": "`seeds=4294967296` must be one whole number or more from 0 to 4294967295",
     "--processes=0": "'0' is not a whole number from 1",
     "hydra.launcher.n_jobs=2": "name one with `--launcher`",
 }
@@ -159,6 +192,12 @@ def test_a_bad_argument_is_named_before_any_work_starts(
     errors = capsys.readouterr().err
     assert BAD[argument] in errors and "rror: " in errors, errors
     assert not (tmp_path / "study").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert exit_code([str(tmp_path / "file"), "--arms", ARMS[1]]) == 1
+    assert f"`FOLDER={tmp_path}/file` must be a folder to write in" in capsys.readouterr().err
 
 
 def exit_code(arguments: list[str]) -> int | str | None:
