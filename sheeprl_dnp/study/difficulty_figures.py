@@ -37,7 +37,7 @@ def difficulty(results: Results) -> Figure | None:
                 bars(panel, dodged(x, index, len(arms), 0.08), estimates, **arm_style(results, name))
         panel.set(xlabel="difficulty of the episode", ylabel=PANELS[key])
         _whole_ticks(panel, {level["difficulty"] for levels in arms.values() for level in levels})
-    figure.suptitle("Frozen policy on held-out worlds: mean over seeds, 95 % interval", fontsize=10)
+    figure.suptitle("Frozen policy: mean over seeds, 95 % interval", fontsize=10)
     legend(figure, axes[0, 0])
     return figure
 

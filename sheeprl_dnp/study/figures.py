@@ -36,7 +36,7 @@ DASHES = {"linestyle": "--", "linewidth": 1}
 PANELS = {
     "training": "training, all episodes",
     "training_last_part": "training, last fifth of the steps",
-    "frozen": "frozen policy, held-out worlds",
+    "frozen": "frozen policy",
 }
 
 
@@ -154,7 +154,7 @@ def forced_steps(results: Results) -> Figure | None:
     axes.set_xticks(sorted({point["steps"] for arm in arms.values() for point in arm["forced_steps"]}))
     axes.margins(y=0.12)
     axes.set(xlabel="ponder steps of each action", ylabel="return of an episode")
-    axes.set_title("Frozen policy on held-out worlds: mean over seeds, 95 % interval")
+    axes.set_title("Frozen policy: mean over seeds, 95 % interval")
     legend(figure, axes)
     return figure
 

@@ -32,7 +32,10 @@ def _summary(results: Results) -> str:
     runs, steps = results["runs"], results["steps_of_runs"]
     text = f"{runs['finished']} of {runs['of']} runs are finished, and reported here, up to step {results['budget']:,}"
     if len(steps) > 1:
-        text += f": the runs are not equally long ({', '.join(f'{n:,}' for n in steps)} steps), so the least counts"
+        text += (
+            f": the runs are not equally long ({', '.join(f'{n:,}' for n in steps)} steps), so the least counts for "
+            "the training episodes; frozen policies, halting and cost are of the whole runs"
+        )
     return f"{text}. The first arm, `{next(iter(results['arms']))}`, is what the others are compared with."
 
 
@@ -51,8 +54,8 @@ def _notes(results: Results) -> list[str]:
         "has none. Of few seeds they are too narrow: with 3 seeds they cover the true mean in about 76 % of cases, "
         "with 5 in 82 %, with 10 in 90 %. "
         "The interquartile mean of fewer than 4 seeds is their mean.",
-        "Difference: paired by seed. Probability of improvement: that a seed of the arm is above a seed of the first "
-        "arm, where a tie counts half; 1.00 [1.00, 1.00] says only that no seed was below.",
+        f"Difference: paired by seed{_unpaired(results)}. Probability of improvement: that a seed of the arm is above "
+        "a seed of the first arm, where a tie counts half; 1.00 [1.00, 1.00] says only that no seed was below.",
         *_protocol_notes(results),
         "FLOPs: a multiply-add counts two. Wall and CPU time are sums over the attempts at a run, and depend on what "
         "else the machine did.",
@@ -60,16 +63,39 @@ def _notes(results: Results) -> list[str]:
     return [f"- {note}" for note in notes]
 
 
+def _unpaired(results: Results) -> str:
+    """Which arms' differences are of fewer runs than the arm has, since the first arm lacks their seeds."""
+    first, *others = results["arms"].items()
+    said = []
+    for part in ("training", "frozen"):
+        base = _seeds_of(first[1], part)
+        for name, arm in others:
+            own = _seeds_of(arm, part)
+            if own and base and not own & base:
+                said.append(f"`{name}`, {part}: unpaired, since it shares no seed with `{first[0]}`")
+            elif base and own - base:
+                said.append(f"`{name}`, {part}: of {len(own & base)} of its {len(own)} seeds")
+    return f" ({'; '.join(said)})" if said else ""
+
+
+def _seeds_of(arm: Results, part: str) -> set[int]:
+    reward = arm[part]["reward"]
+    return set(reward["by_seed"]) if reward else set()
+
+
 def _protocol_notes(results: Results) -> list[str]:
     worlds = results["worlds"]
-    same = "the same worlds for all runs" if worlds["same_for_all"] else "**not the same worlds for all runs**"
-    met = (
-        f"{worlds['met_in_training']} of these worlds were met in training"
-        if worlds["met_in_training"]
-        else ("none of them was met in training")
-    )
+    same = {
+        True: "the same worlds for all runs",
+        False: "**not the same worlds for all runs**",
+        None: "whether in the same worlds is not recorded",
+    }[worlds["same_for_all"]]
+    met = {
+        None: "whether training episodes began in them is not recorded",
+        0: "no training episode began in one of them",
+    }.get(worlds["met_in_training"], f"**training episodes began in {worlds['met_in_training']} of them**")
     episodes = " or ".join(map(str, worlds["episodes"])) or "no"
-    notes = [f"Frozen policies: {episodes} episodes each, {same}, {met}. The reward is the environment's."]
+    notes = [f"Frozen policies: {episodes} episodes each, {same}; {met}. The reward is the environment's."]
     if not results["plays_crafter"]:
         return notes
     return [
@@ -92,7 +118,7 @@ def _difficulty(results: Results) -> list[list[str]]:
     if not table:
         return []
     lines = [f"- `{name}`: {_rhos(arm['difficulty'])}" for name, arm in results["arms"].items() if arm["difficulty"]]
-    title = "Spearman's rho with difficulty of each run, mean over seeds:"
+    title = "Spearman's rho with difficulty of each run, mean over the runs where it is defined:"
     return [["### By difficulty of the episode (frozen policy)"], table, [title], lines]
 
 
@@ -103,9 +129,12 @@ def _rhos(difficulty: Results) -> str:
         "episodes": "of the ponder steps of an episode",
     }
     rhos = [(name, difficulty["spearman"][key]) for key, name in names.items()]
-    return "; ".join(f"{tables.estimate(rho)} {name}" for name, rho in rhos if rho) or (
-        "not defined, since the ponder steps never vary"
-    )
+    of = difficulty["evaluated"]
+    return "; ".join(
+        f"{tables.estimate(rho)} {name}" + (f" ({rho['n']} of {of} runs)" if rho["n"] < of else "")
+        for name, rho in rhos
+        if rho
+    ) or ("not defined, since the ponder steps or the difficulties never vary")
 
 
 def _configurations(results: Results) -> list[list[str]]:

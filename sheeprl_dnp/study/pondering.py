@@ -69,7 +69,8 @@ def difficulty(runs: Sequence[RunResults], first: Sequence[RunResults] | None) -
     Each of the `levels` has the difference of its reward from that of the `first` arm (None for that arm itself).
     `spearman` has rank correlations with difficulty, one a run, averaged over the runs where they are defined: of the
     ponder steps of the `episodes`, and of the mean ponder steps of each difficulty, over an episode's actions
-    (`means`) and of its first one (`first_means`).
+    (`means`) and of its first one (`first_means`). `evaluated`: the runs that have an evaluation, of which some may not
+    know the difficulty.
     """
     evaluations = _graded(runs, DEFAULT)
     if not evaluations:
@@ -82,6 +83,7 @@ def difficulty(runs: Sequence[RunResults], first: Sequence[RunResults] | None) -
         ("first_means", spearman_of_means, "first_ponder_steps"),
     )
     return {
+        "evaluated": len(_evaluations(runs, DEFAULT)),
         "levels": _by_level(evaluations, baseline),
         "spearman": {name: _rho(evaluations.values(), correlation, key) for name, correlation, key in rhos},
         "forced_steps": [{"steps": n, "levels": _by_level(_graded(runs, str(n)))} for n in forced],

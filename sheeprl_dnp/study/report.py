@@ -36,9 +36,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/report",
         description="Reports a study from its folder alone: report.md (tables of the arms with 95 % intervals, "
-        "differences between their configurations, runs that are missing or damaged, machines), figures as PNG, and "
-        "the same numbers in results.json and table.csv. Works on a study that isn't finished: it reports the "
-        "finished runs and names the others.",
+        "differences between their configurations, runs that are missing or damaged, machines), figures as PNG, all "
+        "its numbers in results.json, and those of the main table in table.csv. Works on a study that isn't finished: "
+        "it reports the finished runs and names the others.",
     )
     parser.add_argument("study", type=Path, metavar="STUDY", help="the folder of a study, made by scripts/study")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where to write (default: STUDY/report)")

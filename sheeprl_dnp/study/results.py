@@ -10,7 +10,7 @@ from sheeprl_dnp.study import analysis, pondering
 from sheeprl_dnp.study.analysis import Training
 from sheeprl_dnp.study.differences import LEFT_OUT, compared_seeds, differences
 from sheeprl_dnp.study.layout import Run, StudyConfig
-from sheeprl_dnp.study.run_results import DAMAGE, DEFAULT, Evaluation, RunResults, load_study, newest_config
+from sheeprl_dnp.study.run_results import DAMAGE, DEFAULT, Evaluation, Problem, RunResults, load_study, newest_config
 
 Results = dict[str, Any]
 
@@ -26,6 +26,10 @@ def analyse(study: Path, config: StudyConfig) -> Results:
         raise ConfigError(f"`{study}` has no finished run to report ({reasons}).")
     budget = min(run.steps for run in runs)
     trainings = {(run.run.arm, run.run.seed): Training(run, budget) for run in runs if run.episodes}
+    for key in [key for key, training in trainings.items() if not training.records]:
+        del trainings[key]
+        reason = f"none of its episodes ended within the first {budget:,} steps: reported without its training episodes"
+        problems.append(Problem(Run(study, *key).name, reason))
     size = analysis.bin_size(budget)
     return {
         "study": study.resolve().name,
@@ -80,16 +84,24 @@ def _fewest(trainings: Iterable[Training]) -> int:
 
 
 def _worlds(runs: Sequence[RunResults]) -> Results:
-    """Whether the frozen policies played the same worlds, and how many of them some training had met."""
-    evaluations = [run.evaluations[DEFAULT] for run in runs if DEFAULT in run.evaluations]
-    lists = {tuple(episode.get("world_seed") for episode in evaluation.episodes) for evaluation in evaluations}
-    played = {world for worlds in lists for world in worlds} - {None}
-    trained = {episode.get("world_seed") for run in runs for episode in run.episodes or []}
+    """Whether the frozen policies played the same worlds, and in how many of them a training episode began.
+
+    Both are None where the records of some episodes don't say in what world they were.
+    """
+    evaluations = [run.evaluations[DEFAULT].episodes for run in runs if DEFAULT in run.evaluations]
+    lists = {tuple((episode["seed"], _world(episode)) for episode in episodes) for episodes in evaluations}
+    played = {world for worlds in lists for _, world in worlds}
+    trained = {_world(episode) for run in runs for episode in run.episodes or []}
     return {
-        "same_for_all": len(lists) <= 1,
+        "same_for_all": None if None in played else len(lists) <= 1,
         "episodes": sorted({len(worlds) for worlds in lists}),
-        "met_in_training": len(played & trained),
+        "met_in_training": None if None in played | trained else len(played & trained),
     }
+
+
+def _world(episode: Mapping[str, Any]) -> int | None:
+    """What tells the world in which an episode began from others."""
+    return next((episode[key] for key in ("board", "world_seed") if key in episode), None)
 
 
 def _configuration(study: Path, config: StudyConfig) -> Results:

@@ -27,7 +27,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A frozen policy on the held-out worlds: means over its episodes."""
+    """A frozen policy: means over its episodes."""
 
     reward: float
     length: float
@@ -96,6 +96,8 @@ def newest_config(run: Run) -> dict[str, Any]:
         raise FileNotFoundError(errno.ENOENT, "it has no configuration yet")
     config = yaml.safe_load((folders[-1] / "config.yaml").read_text())
     config["algo"].keys()
+    if config["seed"] != run.seed:
+        raise ValueError(f"its `seed` is {config['seed']}")
     return config
 
 
@@ -217,7 +219,12 @@ def _evaluation(content: Any) -> Evaluation:
     if not content["episodes"]:
         raise ValueError("it has no episode")
     for episode in content["episodes"]:
-        for key in ("return", "ponder_steps", *episode.keys() & {"difficulty", "success", "first_ponder_steps"}):
+        for key in (
+            "seed",
+            "return",
+            "ponder_steps",
+            *episode.keys() & {"difficulty", "success", "first_ponder_steps"},
+        ):
             _number(episode[key])
     score = content.get("score")
     return Evaluation(

@@ -35,15 +35,16 @@ def number(digits: int = 0, scale: float = 1) -> Callable[[float | None], str]:
 def main_rows(results: Results) -> list[Row | str]:
     """The rows of the main table; a string is the heading of those after it."""
     first = next(iter(results["arms"]))
+    official = " (the official protocol of Crafter)" if results["plays_crafter"] else ""
     fewest = f"score of {results['fewest_episodes']} episodes a run, drawn at random (%)"
     return [
-        f"Training episodes within the first {results['budget']:,} steps (the official protocol of Crafter)",
+        f"Training episodes within the first {results['budget']:,} steps{official}",
         Row("episodes a run", "training.episodes.mean.value", number()),
         *_comparison("score (%)", "training.score", first),
         Row(fewest, "training.score_of_equal_episodes.mean", estimate),
         *_comparison("reward of an episode", "training.reward", first),
         Row("length of an episode (steps)", "training.length.mean.value", number()),
-        "Frozen policy on held-out worlds (not comparable with the above)",
+        "Frozen policy (not comparable with the above)",
         *_comparison("score (%)", "frozen.score", first),
         *_comparison("reward of an episode", "frozen.reward", first),
         Row("length of an episode (steps)", "frozen.length.mean.value", number()),
@@ -109,8 +110,12 @@ def differences_table(results: Results) -> list[str]:
     configuration, arms = results["configuration"], list(results["arms"])
     lines = [*_header(["key", *(f"`{arm}`" for arm in arms)])]
     for entry in configuration["differences"]:
-        some = entry["seeds"] != configuration["seeds"]
-        key = f"`{entry['key']}`" + (f" ({_seeds(entry['seeds'])} only)" if some else "")
+        note = ""
+        if not entry["seeds"]:
+            note = " (between seeds)"
+        elif entry["seeds"] != configuration["seeds"]:
+            note = f" ({_seeds(entry['seeds'])} only)"
+        key = f"`{entry['key']}`{note}"
         lines.append(_line([key, *(_values(entry["values"].get(arm, {})) for arm in arms)]))
     return lines
 

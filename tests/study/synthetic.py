@@ -87,7 +87,8 @@ def training_episodes(rng: np.random.Generator, skill: float, budget: int, *, di
     while step < budget:
         length = int(rng.integers(100, 240))
         step += length
-        episode = {"step": step, "length": length, "world_seed": int(rng.integers(2**31)), "env": 0}
+        world = {"board" if difficulty else "world_seed": int(rng.integers(2**31))}
+        episode = {"step": step, "length": length, "env": 0, **world}
         if difficulty:
             level = int(rng.integers(1, 5))
             episodes.append(episode | {"reward": float(rng.random() < 0.5 + skill / 4), "difficulty": level})
@@ -113,7 +114,8 @@ def evaluation(rng: np.random.Generator, skill: float, steps: int | str, *, diff
         halts = steps if isinstance(steps, int) else 1.4 + 0.3 * level * difficulty + 0.1 * rng.random()
         counts = achievements(rng, 1 + skill + bonus)
         first = steps if isinstance(steps, int) else 5 - level
-        episode = {"seed": index, "length": 170, "ponder_steps": halts, "world_seed": 5_000_000_000 + index}
+        world = {"board" if difficulty else "world_seed": 5_000_000_000 + index}
+        episode = {"seed": index, "length": 170, "ponder_steps": halts, **world}
         value = 4 - level + skill + bonus if difficulty else sum(count > 0 for count in counts.values()) - 0.9
         extra = {"difficulty": level, "first_ponder_steps": first} if difficulty else {"achievements": counts}
         episodes.append(episode | {"return": value + rng.normal(scale=0.1)} | extra)

@@ -115,7 +115,8 @@ def test_the_report_says_all_of_it(whole: Study) -> None:
     assert "Training episodes within the first 10,000 steps" in text
     assert "not comparable with the above" in text and "not comparable with each other" in text
     assert "biased low where episodes are few" in text
-    assert "the same worlds for all runs, none of them was met in training" in text
+    assert "the same worlds for all runs; no training episode began in one of them" in text
+    assert "(the official protocol of Crafter)" in text and "Difference: paired by seed. Probability" in text
     row = table(whole)["ponder"]
     mean, low, high = (float(row[f"training_score_mean_{part}"]) for part in ("value", "low", "high"))
     assert f"{mean:,.2f} [{low:,.2f}, {high:,.2f}]" in text
@@ -209,7 +210,21 @@ def test_runs_of_different_lengths_are_compared_within_the_shortest(study: Study
     assert results["budget"] == 6000
     expected = score_by_hand(training(study, "baseline", 3, budget=6000))
     assert results["arms"]["baseline"]["training"]["score"]["by_seed"][3] == pytest.approx(expected)
-    assert "not equally long (6,000, 10,000 steps)" in markdown(results, {})
+    text = markdown(results, {})
+    assert "not equally long (6,000, 10,000 steps)" in text and "cost are of the whole runs" in text
+
+
+def test_a_run_without_an_episode_within_the_shortest_is_reported_without_them(study: Study) -> None:
+    change(run_folder(study, "ponder", 1) / "finished.json", steps=2000)
+    path = run_folder(study, "fixed", 2) / "version_0" / "episodes.jsonl"
+    late = [line + "\n" for line in path.read_text().splitlines() if json.loads(line)["step"] > 2000]
+    path.write_text("".join(late))
+    results = results_of(study)
+    (problem,) = results["problems"]
+    assert problem["run"] == "fixed seed 2" and "none of its episodes ended within the first 2,000" in problem["reason"]
+    assert list(results["arms"]["fixed"]["training"]["score"]["by_seed"]) == [1, 3]
+    assert list(results["arms"]["fixed"]["frozen"]["score"]["by_seed"]) == [1, 2, 3]
+    assert results["fewest_episodes"] > 0
 
 
 def test_a_resumed_run_counts_its_episodes_once(study: Study) -> None:
@@ -253,7 +268,35 @@ def test_a_hyperparameter_that_strays_in_one_seed_is_found(study: Study) -> None
     config = yaml.safe_load(path.read_text())
     config["algo"]["horizon"] = 10
     path.write_text(yaml.safe_dump(config))
-    assert "| `algo.horizon` (seed 2 only) | `15` | `15` | `10` |" in markdown(results_of(study), {})
+    strays = "| `algo.horizon` (seed 2 only) | `15` | `15` | `15` (seeds 1, 3), `10` (seed 2) |"
+    assert strays in markdown(results_of(study), {})
+
+
+def test_a_hyperparameter_that_all_arms_change_between_seeds_is_found(study: Study) -> None:
+    for path in study.glob("runs/*/seed_3/version_0/config.yaml"):
+        config = yaml.safe_load(path.read_text())
+        config["algo"]["horizon"] = 10
+        path.write_text(yaml.safe_dump(config))
+    value = "`15` (seeds 1, 2), `10` (seed 3)"
+    assert f"| `algo.horizon` (between seeds) | {value} | {value} | {value} |" in markdown(results_of(study), {})
+
+
+def test_a_run_with_another_seed_than_its_folder_says_is_noticed(study: Study) -> None:
+    path = run_folder(study, "fixed", 2) / "version_0" / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"seed": 1}))
+    (problem,) = (entry for entry in results_of(study)["problems"] if "config.yaml" in entry["reason"])
+    assert problem["run"] == "fixed seed 2" and "its `seed` is 1" in problem["reason"]
+
+
+def test_differences_of_fewer_runs_than_an_arm_has_are_said(study: Study) -> None:
+    shutil.rmtree(run_folder(study, "baseline", 2))
+    (run_folder(study, "ponder", 1) / "evaluation_default.json").unlink()
+    text = markdown(results_of(study), {})
+    said = text.split("Difference: paired by seed (")[1].split("). ")[0]
+    assert "`ponder`, training: of 2 of its 3 seeds" in said and "`ponder`, frozen: of 1 of its 2 seeds" in said
+    for seed in (1, 3):
+        shutil.rmtree(run_folder(study, "fixed", seed))
+    assert "`fixed`, training: unpaired, since it shares no seed with `baseline`" in markdown(results_of(study), {})
 
 
 def test_other_evaluation_worlds_are_noticed(study: Study) -> None:
@@ -262,7 +305,23 @@ def test_other_evaluation_worlds_are_noticed(study: Study) -> None:
     met = training(study, "baseline", 2)[0]["world_seed"]
     change(path, episodes=[episodes[0] | {"world_seed": met}, *episodes[1:]])
     text = markdown(results_of(study), {})
-    assert "**not the same worlds for all runs**" in text and "1 of these worlds were met in training" in text
+    assert "**not the same worlds for all runs**; **training episodes began in 1 of them**" in text
+
+
+def test_worlds_in_another_order_are_not_the_same(study: Study) -> None:
+    path = run_folder(study, "ponder", 1) / "evaluation_default.json"
+    first, second, *others = read(path)["episodes"]
+    swapped = [first | {"world_seed": second["world_seed"]}, second | {"world_seed": first["world_seed"]}]
+    change(path, episodes=[*swapped, *others])
+    assert results_of(study)["worlds"]["same_for_all"] is False
+
+
+def test_worlds_that_are_not_recorded_are_not_known(study: Study) -> None:
+    path = run_folder(study, "ponder", 1) / "evaluation_default.json"
+    first, *others = read(path)["episodes"]
+    change(path, episodes=[{key: value for key, value in first.items() if key != "world_seed"}, *others])
+    text = markdown(results_of(study), {})
+    assert "whether in the same worlds is not recorded; whether training episodes began in them is not recorded" in text
 
 
 def test_the_command_writes_where_it_is_told(

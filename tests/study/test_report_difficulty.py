@@ -4,8 +4,9 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-from synthetic import FORCED, make_study, read, run_folder
+from synthetic import FORCED, change, make_study, read, results_of, run_folder
 
+from sheeprl_dnp.study.markdown import markdown
 from sheeprl_dnp.study.report import report
 
 
@@ -48,5 +49,19 @@ def test_the_report_by_difficulty_has_its_table_and_figures(graded: Path) -> Non
     text = (graded / "report" / "report.md").read_text()
     assert {"difficulty", "forced_steps_by_difficulty"} <= {path.stem for path in (graded / "report").glob("*.png")}
     assert sum(line.startswith("| `ponder` | ") for line in text.splitlines()) == 4
-    assert "- `fixed`: not defined, since the ponder steps never vary" in text
+    assert "- `fixed`: not defined, since the ponder steps or the difficulties never vary" in text
+    assert "the same worlds for all runs; no training episode began in one of them" in text
+    assert "official protocol" not in text and " runs)" not in text.split("Spearman")[1]
     assert "score" not in text.split("## Figures")[0] and "success_rates.png" not in text
+
+
+def test_of_how_many_runs_a_correlation_is_is_said(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", budget=4000, difficulty=True)
+    path = run_folder(study, "ponder", 2) / "evaluation_default.json"
+    change(path, episodes=[episode | {"ponder_steps": 2.0} for episode in read(path)["episodes"]])
+    path = run_folder(study, "ponder", 3) / "evaluation_default.json"
+    without = ("difficulty", "first_ponder_steps")
+    change(path, episodes=[{k: v for k, v in e.items() if k not in without} for e in read(path)["episodes"]])
+    (line,) = (line for line in markdown(results_of(study), {}).splitlines() if line.startswith("- `ponder`:"))
+    assert "of the mean ponder steps at each difficulty (1 of 3 runs)" in line
+    assert "of those of the first action (2 of 3 runs)" in line
