@@ -55,7 +55,7 @@ class LightsOut(gym.Env):
     def __init__(
         self,
         size: int = 3,
-        difficulty: Sequence[int] = (1, 5),
+        difficulty: Sequence[int] = (1, 4),
         slack: int = 2,
         seed: int | None = None,
         worlds: str = "training",
