@@ -1,4 +1,4 @@
-"""Frozen policies of `dreamer_v3` and of `dreamer_v3_ponder`, played in the same worlds, which no training meets."""
+"""Frozen policies of `dreamer_v3` and of `dreamer_v3_ponder`, played in the same worlds, in which no training begins."""
 
 import copy
 import json
@@ -41,7 +41,7 @@ class PlayerSteps:
 def make_environments(cfg: dict[str, Any], episodes: int, num_envs: int, log_dir: str) -> gym.vector.VectorEnv:
     """The environments of a run, which play the episodes of the seeds 0 to `episodes` - 1 between them.
 
-    Crafter's play in the worlds that are kept for evaluations.
+    Ours play in the worlds that are kept for evaluation.
     """
     cfg = copy.deepcopy(cfg)
     if "worlds" in cfg.env.wrapper:

@@ -1,4 +1,4 @@
-"""`scripts/evaluate CKPT...`: frozen policies of either algorithm, on the same worlds, which no training meets."""
+"""`scripts/evaluate CKPT...`: frozen policies of either algorithm, in the same worlds, in which no training begins."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -144,8 +144,8 @@ def seed_argument(value: str) -> int:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/evaluate",
-        description="Plays trained policies of DreamerV3 and Dream-&-Ponder, frozen, in the same worlds, which no "
-        "training meets. Writes <CKPT>.eval.json (with --steps: <CKPT>.eval_<STEPS>.json): returns, lengths, success "
+        description="Plays trained policies of DreamerV3 and Dream-&-Ponder, frozen, in the same worlds, in which "
+        "no training episode begins. Writes <CKPT>.eval.json (with --steps: <CKPT>.eval_<STEPS>.json): returns, lengths, success "
         "rates, score, ponder steps, latency, and the means by difficulty where the environment records one. The same "
         "command gives the same episodes.",
     )

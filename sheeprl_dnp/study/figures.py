@@ -147,7 +147,7 @@ def forced_steps(results: Results) -> Figure | None:
         steps, rewards = zip(*((point["steps"], point["reward"]) for point in arm["forced_steps"]), strict=True)
         bars(axes, dodged(steps, index, len(arms)), rewards, **arm_style(results, name))
     for name, arm in results["arms"].items():
-        _own_rule(axes, arm, arm_style(results, name), ponders=name in arms)
+        _own_rule(axes, arm, arm_style(results, name))
     axes.plot([], [], **STAR, color="#999999", label="by the own halting rule")
     for trained in sorted({arm["trained_steps"] for arm in arms.values()} - {None}):
         mark_trained_steps(axes, trained)
@@ -159,13 +159,13 @@ def forced_steps(results: Results) -> Figure | None:
     return figure
 
 
-def _own_rule(axes: Axes, arm: Results, style: Results, *, ponders: bool) -> None:
+def _own_rule(axes: Axes, arm: Results, style: Results) -> None:
     """An agent by its own halting rule: a star at its mean steps; a line for one that doesn't ponder."""
     frozen = arm["frozen"]
     if not frozen["reward"]:
         return
     reward = frozen["reward"]["mean"]
-    if ponders:
+    if arm["trained_steps"]:
         star = STAR | {"color": style["color"], "zorder": 5}
         bars(axes, [frozen["ponder_steps"]["mean"]["value"]], [reward], **star)
         return
