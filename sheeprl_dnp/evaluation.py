@@ -1,4 +1,4 @@
-"""Frozen policies of `dreamer_v3` and of `dreamer_v3_ponder`, played in the same worlds, in which no training begins."""
+"""Frozen policies of `dreamer_v3` and of `dreamer_v3_ponder`, played in the same worlds: no training begins in one."""
 
 import copy
 import json

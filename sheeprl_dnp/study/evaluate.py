@@ -145,9 +145,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/evaluate",
         description="Plays trained policies of DreamerV3 and Dream-&-Ponder, frozen, in the same worlds, in which "
-        "no training episode begins. Writes <CKPT>.eval.json (with --steps: <CKPT>.eval_<STEPS>.json): returns, lengths, success "
-        "rates, score, ponder steps, latency, and the means by difficulty where the environment records one. The same "
-        "command gives the same episodes.",
+        "no training episode begins. Writes <CKPT>.eval.json (with --steps: <CKPT>.eval_<STEPS>.json): returns, "
+        "lengths, success rates, score, ponder steps, latency, and the means by difficulty where the environment "
+        "records one. The same command gives the same episodes.",
     )
     parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CKPT", help="a .ckpt file of a run")
     parser.add_argument("--episodes", type=count_argument, default=100, help="for each checkpoint (default: 100)")
