@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hydra import compose, initialize_config_module
@@ -33,6 +34,7 @@ examples:
   scripts/study studies/gpu --launcher submitit_slurm hydra.launcher.partition=gpu hydra.launcher.gpus_per_node=1
 
 Killed or stopped, the same command goes on: finished runs are kept, others go on from their last checkpoint.
+With more arms or seeds than the study has, it gets these too.
 Then: scripts/report FOLDER
 """
 
@@ -73,7 +75,7 @@ def numbers(value: str) -> tuple[int, ...]:
 
 
 def study_config(options: argparse.Namespace) -> StudyConfig:
-    """The configuration in the folder, or that of a new study.
+    """The configuration in the folder, with the arms and seeds that are asked for in addition, or that of a new study.
 
     Raises:
         ConfigError: the folder has a study, and other values are asked for.
@@ -88,12 +90,14 @@ def study_config(options: argparse.Namespace) -> StudyConfig:
     config = load_config(options.folder)
     for owner, wanted in ((config, asked), (config.evaluations, evaluations)):
         for key, value in wanted.items():
-            if getattr(owner, key) != value:
+            current = getattr(owner, key)
+            more = key in ("arms", "seeds") and set(current) < set(value)
+            if current != value and not more:
                 raise ConfigError(
-                    f"`--{key.replace('_', '-')}={value}` is not that of the study in `{options.folder}`, "
-                    f"{getattr(owner, key)}: leave it out, or name another folder."
+                    f"`--{key.replace('_', '-')}={value}` is not that of the study in `{options.folder}`, {current}: "
+                    "leave it out, or name another folder (or name more arms or seeds than it has)."
                 )
-    return config
+    return replace(config, **asked)
 
 
 def compose_arm(arm: str, config: StudyConfig) -> DictConfig:

@@ -15,9 +15,9 @@ from conftest import TINY_CRAFTER, clean_environment
 
 from sheeprl_dnp.envs.episodes import read_episodes
 from sheeprl_dnp.study.execution import last_error
-from sheeprl_dnp.study.layout import Run, load_config, runs
+from sheeprl_dnp.study.layout import Evaluations, Run, StudyConfig, load_config, runs
 from sheeprl_dnp.study.pool import played_steps
-from sheeprl_dnp.study.study import main
+from sheeprl_dnp.study.study import main, parse_arguments, study_config
 
 ARMS = ["dnp_crafter_small_baseline", "dnp_crafter_small"]
 TOTAL_STEPS = 700
@@ -209,9 +209,21 @@ def exit_code(arguments: list[str]) -> int | str | None:
 
 def test_a_study_is_not_changed_by_other_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "study.yaml").write_text(json.dumps({"arms": ARMS, "seeds": [1]}))
-    assert exit_code([str(tmp_path), "--seeds", "1,2"]) == 1
-    assert "`--seeds=(1, 2)` is not that of the study" in capsys.readouterr().err
-    assert load_config(tmp_path).seeds == (1,)
+    for argument, said in {
+        "--seeds=2": "`--seeds=(2,)` is not that of the study",
+        f"--arms={ARMS[0]}": "is not that of the study",
+        "--episodes=7": "`--episodes=7` is not that of the study",
+        "--overrides=algo.horizon=3": "is not that of the study",
+    }.items():
+        assert exit_code([str(tmp_path), argument]) == 1
+        assert said in capsys.readouterr().err
+    assert load_config(tmp_path) == StudyConfig(tuple(ARMS), (1,))
+
+
+def test_a_study_gets_more_arms_and_seeds(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(json.dumps({"arms": ARMS[:1], "seeds": [1], "evaluations": {"episodes": 7}}))
+    more = parse_arguments([str(tmp_path), "--seeds", "1,2", "--arms", ",".join(reversed(ARMS))])
+    assert study_config(more) == StudyConfig(tuple(reversed(ARMS)), (1, 2), evaluations=Evaluations(episodes=7))
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
