@@ -38,6 +38,7 @@ start_training() {
   refuse_second_training
   update_machine "$branch"
   say "Starting on the machine, at $(git_here log -1 --format='%h %s'): sheeprl ${overrides[*]}"
+  trap 'interrupted_run "Interrupted while the training was being started: it may run on the machine all the same."' INT TERM HUP
   ssh_script "$REPO/infra/remote/training" start "$(remote_dir)" "$port" "${overrides[@]}" >&2 || code=$?
   case "$code" in
     0) ;;
@@ -68,7 +69,7 @@ on_training() {
 # Shows the training until it ends, and exits as it did. Uses the caller's `down` and `debug`.
 finish_training() {
   local status
-  trap stop_following INT TERM HUP
+  trap 'interrupted_run "Not followed any more; the training goes on${down:+, and the machine stays on when it ends (its idle guard stops it later)}."' INT TERM HUP
   follow_training
   trap - INT TERM HUP
   read_status
@@ -120,10 +121,11 @@ wait_again() {
   ssh_wait "$PAPERSPACE_UP_TIMEOUT"
 }
 
-stop_following() {
+# WHAT: what is known of the training. Uses the caller's `down`
+interrupted_run() {
   trap - INT TERM HUP
   say ""
-  say "Not followed any more; the training goes on${down:+, and the machine stays on when it ends (its idle guard stops it later)}."
-  say "Follow it again: scripts/paperspace run --follow${down:+ --down}; stop it: scripts/paperspace ssh tmux kill-session -t training"
+  say "$1"
+  say "Follow it: scripts/paperspace run --follow${down:+ --down}; stop it: scripts/paperspace ssh tmux kill-session -t training"
   exit 130
 }

@@ -99,6 +99,17 @@ def test_a_training_survives_a_cut_connection_and_is_followed_again(machine: Ssh
     assert output.count("\ntrained\n") == 1
 
 
+def test_ctrl_c_while_a_training_starts_says_that_it_may_run(
+    machine: Sshd, following: Following, checkout: Path
+) -> None:
+    commit(checkout, "scripts/setup", "#!/bin/sh\nmkdir -p logs\ntouch logs/starting\nsleep 5\n")
+    process = following("run", "x")
+    wait_for((machine.project / "logs" / "starting").exists, "the start")
+    output = interrupt(process)
+    assert process.returncode == 130, output
+    assert "it may run on the machine" in output and "run --follow" in output
+
+
 def test_ctrl_c_stops_following_and_not_the_training(
     machine: Sshd, following: Following, command: Command, api
 ) -> None:
