@@ -77,6 +77,14 @@ def tools() -> None:
 
 
 @pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C reaches what a test starts, even where the tests are a background job, whose children would ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
 def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails a test whose own process connects anywhere but to this computer."""
     connect = socket.socket.connect
