@@ -48,7 +48,7 @@ def reference_curves() -> dict[str, list[tuple[int, float]]]:
 
 
 def learning_curves(results: Results) -> Figure | None:
-    """The mean reward of the training episodes by environment steps, with the published curves."""
+    """The mean reward of the training episodes by environment steps; of Crafter with the published curves, in grey."""
     arms = {name: arm["curve"] for name, arm in results["arms"].items() if arm["curve"]}
     if not arms:
         return None
@@ -69,7 +69,7 @@ def _references(axes: Axes, budget: int) -> None:
         name, style = REFERENCES[key]
         shown = [(step / THOUSAND, reward) for step, reward in points if step <= budget]
         if shown:
-            axes.plot(*zip(*shown, strict=True), linewidth=1.2, zorder=1, label=f"{name} (published)", **style)
+            axes.plot(*zip(*shown, strict=True), linewidth=1.2, zorder=1, label=f"{name} (Hafner 2021)", **style)
 
 
 def success_rates(results: Results) -> Figure | None:
@@ -213,10 +213,7 @@ def _cost_panel(axes: Axes, arm: Results, key: str, scale: float, style: Results
 
 
 FIGURES: dict[str, tuple[Callable[[Results], Figure | None], str]] = {
-    "learning_curves": (
-        learning_curves,
-        "Learning curves; in grey the published ones of Hafner (2021), by bins of 10,000 steps",
-    ),
+    "learning_curves": (learning_curves, "Learning curves of the training episodes"),
     "success_rates": (
         success_rates,
         "Success rates of the achievements, mean over seeds and 95 % interval; logarithmic above 1 %",

@@ -171,8 +171,8 @@ def test_the_published_curves_are_drawn_up_to_the_budget(whole: Study) -> None:
     assert all(len(points) == 99 for points in reference_curves().values())
     figure = learning_curves(read(whole / "report" / "results.json") | {"budget": 50_000})
     lines = {line.get_label(): list(line.get_xdata()) for line in figure.axes[0].get_lines()}
-    assert lines["DreamerV2 (published)"] == [10, 20, 30, 40, 50]
-    assert set(lines) == {*ARMS, *(f"{name} (published)" for name in ("Random", "PPO", "Rainbow", "DreamerV2"))}
+    assert lines["DreamerV2 (Hafner 2021)"] == [10, 20, 30, 40, 50]
+    assert set(lines) == {*ARMS, *(f"{name} (Hafner 2021)" for name in ("Random", "PPO", "Rainbow", "DreamerV2"))}
 
 
 def test_halting_is_that_of_the_metrics(whole: Study) -> None:
