@@ -71,6 +71,11 @@ def test_the_control_differs_only_in_that_it_never_halts(name: str) -> None:
     assert differing - {"run_name", "metric.logger.name"} == {"algo.ponder.learn_halting"}
 
 
+def test_the_deep_control_differs_only_in_its_layers() -> None:
+    differing = differing_keys(experiment("exp=dnp_lights_out_baseline"), experiment("exp=dnp_lights_out_deep"))
+    assert differing - {"run_name", "metric.logger.name"} == {"algo.actor.mlp_layers"}
+
+
 def test_the_baseline_is_sheeprls_own_crafter_recipe() -> None:
     baseline, recipe = experiment("exp=dnp_crafter_baseline"), experiment("exp=dreamer_v3_XL_crafter")
     changed = {key for key in differing_keys(baseline, recipe) if not key.startswith("env.wrapper.")}

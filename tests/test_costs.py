@@ -15,6 +15,7 @@ from sheeprl_dnp.costs import costs, count_flops, describe
 OBSERVATIONS = gym.spaces.Dict(
     {
         "rgb": gym.spaces.Box(0, 255, (3, 64, 64), np.uint8),
+        "lights": gym.spaces.Box(-1, 1, (9,), np.float32),
         "reward": gym.spaces.Box(-np.inf, np.inf, (1,), np.float32),
     }
 )
@@ -44,6 +45,12 @@ def test_a_forced_ponder_step_of_an_action_costs_the_cell() -> None:
     ponder = counted("dnp_crafter_small")["flops"]["per_action"]
     assert np.diff(ponder).tolist() == [cell] * 3
     assert counted("dnp_crafter_small_fixed")["flops"]["per_action"] == ponder
+
+
+def test_the_deep_control_costs_what_the_last_ponder_step_costs() -> None:
+    deep, ponder = counted("dnp_lights_out_deep"), counted("dnp_lights_out")
+    assert deep["flops"]["per_action"] == ponder["flops"]["per_action"][-1:]
+    assert deep["parameters"]["actor"] > counted("dnp_lights_out_baseline")["parameters"]["actor"]
 
 
 def test_a_gradient_step_costs_one_behaviour_for_each_trajectory() -> None:

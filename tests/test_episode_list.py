@@ -22,7 +22,7 @@ class Countdown(gym.Env):
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
         self.left -= 1
-        info = {"difficulty": self.difficulty, "secret": 1}
+        info = {"difficulty": np.int64(self.difficulty), "secret": 1}
         return np.array([self.left]), 1.0, self.left == 0, False, info
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 from pathlib import Path
 from statistics import fmean
@@ -152,12 +153,24 @@ def test_a_video_is_recorded(command: Command, run: Path) -> None:
     assert len(videos) == 1 and videos[0].stat().st_size > 1000
 
 
+def of_one_step(checkpoint: Path, folder: Path) -> Path:
+    """The checkpoint in a run with `max_halts=1`."""
+    config = (checkpoint.parents[1] / "config.yaml").read_text()
+    (folder / "checkpoint").mkdir(parents=True)
+    (folder / "config.yaml").write_text(config.replace("max_halts: 4", "max_halts: 1"))
+    return Path(shutil.copy(checkpoint, folder / "checkpoint"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["{run}/nothing.ckpt"], "nothing.ckpt` is not a file"),
         (["away.ckpt"], "away.ckpt` has no run around it"),
         (["{baseline}", "--steps", "2"], "`--steps=2` is for agents that ponder"),
+        (
+            ["{one_step}", "--steps", "2"],
+            "`--steps=2` is for agents that ponder: `CKPT={one_step}` is of `max_halts=1`",
+        ),
         (["{baseline}", "--steps", "never"], "'never' is not a whole number from 1"),
         (["{baseline}", "--episodes", "0"], "'0' is not a whole number from 1"),
         ([], "CKPT"),
@@ -167,9 +180,10 @@ def test_what_cannot_be_evaluated_is_named(
     command: Command, run: Path, baseline: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "away.ckpt").write_bytes(baseline.read_bytes())
-    result = play(command, *[argument.format(run=run, baseline=baseline) for argument in arguments])
+    names = {"run": run, "baseline": baseline, "one_step": of_one_step(last_checkpoint(run), tmp_path / "one_step")}
+    result = play(command, *[argument.format(**names) for argument in arguments])
     assert result.returncode != 0
-    assert message in result.stderr and "Traceback" not in result.stderr
+    assert message.format(**names) in result.stderr and "Traceback" not in result.stderr
 
 
 def test_a_damaged_checkpoint_is_named_before_any_is_played(command: Command, run: Path, baseline: Path) -> None:

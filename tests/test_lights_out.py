@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from omegaconf import OmegaConf
+from sheeprl.utils.env import make_env
+from sheeprl.utils.utils import dotdict
+from test_configs import experiment
 
 from sheeprl_dnp.envs.lights_out import (
     HARDEST,
@@ -149,6 +153,26 @@ def test_the_rendered_lights_are_those_of_the_board() -> None:
     assert image.shape == (64, 64, 3) and image.dtype == np.uint8
     centres = image[8::16, 8::16].reshape(16, 3)
     assert [tuple(colour) for colour in centres.tolist()] == [ON if light > 0 else OFF for light in board]
+
+
+def test_a_press_beside_the_board_is_refused() -> None:
+    env = environment()
+    env.reset(seed=0)
+    for press in (-1, 9):
+        with pytest.raises(ValueError, match=f"The action {press} is not a light: they are 0 to 8"):
+            env.step(press)
+
+
+def test_sheeprl_makes_it_with_lights_or_with_pixels() -> None:
+    keys = {"lights": (9,), "rgb": (3, 64, 64)}
+    for key, others in (("lights", "cnn"), ("rgb", "mlp")):
+        own = "mlp" if others == "cnn" else "cnn"
+        overrides = [f"algo.{own}_keys.encoder=[{key}]", f"algo.{others}_keys.encoder=[]"]
+        cfg = experiment("exp=dnp_lights_out", "env.wrapper.worlds=evaluation", *overrides)
+        env = make_env(dotdict(OmegaConf.to_container(cfg, resolve=True)), seed=0, rank=0)()
+        obs, _ = env.reset(seed=0)
+        assert {name: value.shape for name, value in obs.items() if name in keys} == {key: keys[key]}
+        assert env.observation_space[key].contains(obs[key])
 
 
 def test_the_episodes_of_a_run_are_recorded_with_their_difficulty(

@@ -34,6 +34,11 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+def ponders(algo: dict[str, Any]) -> bool:
+    """Whether a section `algo`, of either algorithm, is of an actor that takes more than one ponder step."""
+    return "ponder" in algo and algo["ponder"]["max_halts"] > 1
+
+
 def choices(ponder: dict[str, Any]) -> int:
     """How many ponder steps the actor can halt at: one trajectory is imagined for each."""
     return ponder.max_halts if ponder.learn_halting else 1

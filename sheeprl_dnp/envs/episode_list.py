@@ -37,4 +37,4 @@ class EpisodeList(gym.Wrapper):
         ended |= {key: info[key] for key in RECORDED if key in info}
         if self._left:
             self._obs, _ = self.env.reset(seed=self._left[0])
-        return self._obs, reward, False, False, {"ended": json.dumps(ended)}
+        return self._obs, reward, False, False, {"ended": json.dumps(ended, default=lambda value: value.item())}

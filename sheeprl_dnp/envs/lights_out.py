@@ -88,6 +88,8 @@ class LightsOut(gym.Env):
         return self._observation(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        if not self.action_space.contains(action):
+            raise ValueError(f"The action {action} is not a light: they are 0 to {self.size**2 - 1}.")
         if self._log:
             self._log.count_step()
         self._board = (self._board + self.effects[:, int(action)]) % 2

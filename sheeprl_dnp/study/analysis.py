@@ -73,10 +73,14 @@ class Training:
         records = self.last if last else self.records
         return summarise(records)["success_rates"] if records and self.plays_crafter else {}
 
-    def points(self) -> list[tuple[int, float]]:
-        """For the learning curve: the end step, and the official reward (achievements - 0.9) or else the return."""
+    def points(self, difficulty: float | None = None) -> list[tuple[int, float]]:
+        """For the learning curve: the end step, and the official reward (achievements - 0.9) or else the return.
+
+        Of all episodes, or those of one difficulty.
+        """
         if not self.plays_crafter:
-            return [(record["step"], record["reward"]) for record in self.records]
+            chosen = (r for r in self.records if difficulty is None or r["difficulty"] == difficulty)
+            return [(record["step"], record["reward"]) for record in chosen]
         rewards = unlocked(self.records).sum(-1) - 0.9
         return [(record["step"], float(reward)) for record, reward in zip(self.records, rewards, strict=True)]
 
@@ -100,6 +104,15 @@ def curve(series: Sequence[Sequence[tuple[int, float]]], size: int) -> list[dict
     seeds = [binned(points, size) for points in series]
     ends = sorted(set().union(*seeds))
     return [{"step": end, **estimate([seed[end] for seed in seeds if end in seed])} for end in ends]
+
+
+def curve_by_difficulty(trainings: Sequence[Training], size: int) -> list[dict[str, Any]]:
+    """The learning curve of the episodes of each difficulty; empty where some episodes have none."""
+    records = [record for training in trainings for record in training.records]
+    if not all("difficulty" in record for record in records):
+        return []
+    levels = sorted({record["difficulty"] for record in records})
+    return [{"difficulty": level, "curve": curve([t.points(level) for t in trainings], size)} for level in levels]
 
 
 def success_rates(seeds: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:

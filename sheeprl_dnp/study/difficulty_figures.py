@@ -5,8 +5,10 @@ from matplotlib.figure import Figure
 
 from sheeprl_dnp.study.plotting import (
     MARKERS,
+    THOUSAND,
     Results,
     arm_style,
+    band,
     bars,
     dodged,
     legend,
@@ -14,18 +16,45 @@ from sheeprl_dnp.study.plotting import (
     new_figure,
     shade,
 )
+from sheeprl_dnp.study.tables import told_apart
 
+COLUMNS = 3  # of panels, at most
 PANELS = {
     "reward": "return of an episode",
     "success": "success (share of episodes)",
     "ponder_steps": "ponder steps of an action",
+    "first_ponder_steps": "ponder steps of the first action",
 }
 
 
+def learning_curves_by_difficulty(results: Results) -> Figure | None:
+    """A panel for each difficulty: who solves what by when."""
+    arms = {name: arm["curve_by_difficulty"] for name, arm in results["arms"].items() if arm["curve_by_difficulty"]}
+    levels = sorted({entry["difficulty"] for entries in arms.values() for entry in entries})
+    if not levels:
+        return None
+    columns = min(len(levels), COLUMNS)
+    rows = -(-len(levels) // columns)
+    figure, axes = new_figure(4 * columns, 3.4 * rows + 0.8, rows, columns, sharey=True)
+    for panel, level in zip(axes.flat, levels, strict=False):
+        for name, entries in arms.items():
+            for points in (entry["curve"] for entry in entries if entry["difficulty"] == level):
+                band(panel, [point["step"] / THOUSAND for point in points], points, **arm_style(results, name))
+        panel.set(title=f"difficulty {level:g}", xlim=(0, results["budget"] / THOUSAND))
+    for panel in axes.flat[max(len(levels) - columns, 0) : len(levels)]:  # the lowest of each column
+        panel.set_xlabel("environment steps (thousands)")
+    for panel in axes.flat[len(levels) :]:
+        panel.set_visible(False)
+    for panel in axes[:, 0]:
+        panel.set_ylabel("return of a training episode")
+    legend(figure, axes[0, 0])
+    return figure
+
+
 def difficulty(results: Results) -> Figure | None:
-    """Return, success (where the episodes have it) and ponder steps of the frozen policies by difficulty."""
+    """Return, success (where it isn't the return) and ponder steps of the frozen policies by difficulty."""
     arms = {name: arm["difficulty"]["levels"] for name, arm in results["arms"].items() if arm["difficulty"]}
-    panels = [key for key in PANELS if any(key in level for levels in arms.values() for level in levels)]
+    panels = told_apart([level for levels in arms.values() for level in levels], PANELS)
     if not panels:
         return None
     figure, axes = new_figure(4.6 * len(panels), 4.6, 1, len(panels))

@@ -13,7 +13,7 @@ from sheeprl.utils.utils import dotdict
 from torch.distributions import Distribution
 
 from sheeprl_dnp.crafter_score import count_argument
-from sheeprl_dnp.dreamer_v3_ponder.config import HALTING_RULES
+from sheeprl_dnp.dreamer_v3_ponder.config import HALTING_RULES, ponders
 from sheeprl_dnp.evaluation import Record, evaluate
 from sheeprl_dnp.runs import MAX_SEED, ConfigError, load_checkpoint, load_run_config, write_json
 from sheeprl_dnp.study.statistics import spearman, spearman_of_means
@@ -34,8 +34,9 @@ def load_config(checkpoint: Path, steps: str | int | None, video: bool) -> dict[
             f"`CKPT={checkpoint}` is of the algorithm `{cfg.algo.name}`: it must be of one of {', '.join(ALGORITHMS)}."
         )
     if steps is not None:
-        if "ponder" not in cfg.algo:
-            raise ConfigError(f"`--steps={steps}` is for agents that ponder: `CKPT={checkpoint}` is of `dreamer_v3`.")
+        if not ponders(cfg.algo):
+            kind = "max_halts=1" if "ponder" in cfg.algo else "dreamer_v3"
+            raise ConfigError(f"`--steps={steps}` is for agents that ponder: `CKPT={checkpoint}` is of `{kind}`.")
         cfg.algo.ponder.halting = steps
     cfg.env.capture_video = video
     return cfg
@@ -80,16 +81,22 @@ def evaluate_checkpoint(
         log_dir=str(checkpoint.with_suffix("")),
         on_episode=on_episode,
     )
-    rule = cfg.algo.ponder.halting if "ponder" in cfg.algo else 1
     return {
         "checkpoint": str(checkpoint),
         "algorithm": cfg.algo.name,
-        "steps": rule,
+        "steps": _rule(cfg.algo, steps),
         "seed": seed,
         "num_envs": num_envs,
         **played,
         **by_difficulty(played["episodes"]),
     }
+
+
+def _rule(algo: Any, asked: str | int | None) -> str | int:
+    """How the ponder steps of an action are chosen."""
+    if not ponders(algo):
+        return 1
+    return algo.ponder.halting if asked is not None or algo.ponder.learn_halting else algo.ponder.max_halts
 
 
 def by_difficulty(episodes: Sequence[Record]) -> Record:

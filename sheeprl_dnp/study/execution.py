@@ -23,6 +23,7 @@ from sheeprl.utils.utils import dotdict
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sheeprl_dnp.costs import save_costs
+from sheeprl_dnp.dreamer_v3_ponder.config import ponders
 from sheeprl_dnp.envs.episodes import checkpoint_step, resumed_from, versions
 from sheeprl_dnp.runs import ConfigError, load_checkpoint, load_run_config, replace_file, write_json
 from sheeprl_dnp.study.evaluate import evaluate_checkpoint
@@ -151,7 +152,7 @@ def finish(run: Run, config: StudyConfig, checkpoint: Path) -> None:
     save_costs(cfg, run.folder)
     save_metrics(run)
     evaluate(run, "default", checkpoint, config.evaluations.episodes, None)
-    if "ponder" in cfg.algo:
+    if ponders(cfg.algo):
         for steps in config.evaluations.forced_steps:
             evaluate(run, str(steps), checkpoint, config.evaluations.forced_episodes, steps)
     state = load_checkpoint(str(checkpoint))

@@ -9,7 +9,11 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sheeprl_dnp.study.difficulty_figures import difficulty, forced_steps_by_difficulty
+from sheeprl_dnp.study.difficulty_figures import (
+    difficulty,
+    forced_steps_by_difficulty,
+    learning_curves_by_difficulty,
+)
 from sheeprl_dnp.study.plotting import (
     STYLE,
     THOUSAND,
@@ -221,6 +225,10 @@ FIGURES: dict[str, tuple[Callable[[Results], Figure | None], str]] = {
     "halting": (halting, "Halting distribution over the training, and mean ponder steps"),
     "forced_steps": (forced_steps, "Return against a forced number of ponder steps"),
     "cost": (cost, "Return of the frozen policy against cost: small marks are seeds, large ones their mean"),
+    "learning_curves_by_difficulty": (
+        learning_curves_by_difficulty,
+        "Learning curves of the training episodes of each difficulty: mean over seeds, 95 % interval",
+    ),
     "difficulty": (difficulty, "Return and ponder steps by the difficulty of the episode"),
     "forced_steps_by_difficulty": (
         forced_steps_by_difficulty,

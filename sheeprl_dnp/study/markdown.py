@@ -54,8 +54,9 @@ def _notes(results: Results) -> list[str]:
         "has none. Of few seeds they are too narrow: with 3 seeds they cover the true mean in about 76 % of cases, "
         "with 5 in 82 %, with 10 in 90 %. "
         "The interquartile mean of fewer than 4 seeds is their mean.",
-        f"Difference: paired by seed{_unpaired(results)}. Probability of improvement: that a seed of the arm is above "
-        "a seed of the first arm, where a tie counts half; 1.00 [1.00, 1.00] says only that no seed was below.",
+        f"Difference: paired by seed{_unpaired(results)}, with Student's t interval. Probability of improvement: that "
+        "a seed of the arm is above a seed of the first arm, where a tie counts half; 1.00 [1.00, 1.00] says only that "
+        "no seed was below.",
         *_protocol_notes(results),
         "FLOPs: a multiply-add counts two. Wall and CPU time are sums over the attempts at a run, and depend on what "
         "else the machine did.",
@@ -108,9 +109,15 @@ def _protocol_notes(results: Results) -> list[str]:
 
 
 def _forced(results: Results) -> list[list[str]]:
-    table = tables.forced_table(results)
+    table, gains = tables.forced_table(results), tables.gains_table(results)
     title = ["### Return of the frozen policy with a forced number of ponder steps"]
-    return [title, table] if table else []
+    counts = results["evaluations"]
+    episodes = (
+        f"Episodes of a run: {counts['episodes']} by its own rule, {counts['forced_episodes']} with each forced number "
+        "of steps, in the same worlds as far as both go."
+    )
+    said = ["What more steps bring: differences, paired by seed, with Student's t interval."]
+    return [*([title, [episodes], table] if table else []), *([said, gains] if gains else [])]
 
 
 def _difficulty(results: Results) -> list[list[str]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sheeprl_dnp.pondernet import expected_steps, log_prior
 from sheeprl_dnp.study.analysis import binned, curve, estimate
-from sheeprl_dnp.study.run_results import DEFAULT, Evaluation, RunResults
+from sheeprl_dnp.study.run_results import DEFAULT, Evaluation, RunResults, world_of
 from sheeprl_dnp.study.statistics import difference, spearman, spearman_of_means
 
 MASS = "Ponder/halt_mass_"
@@ -58,6 +58,33 @@ def forced_steps(runs: Sequence[RunResults]) -> list[dict[str, Any]]:
     ]
 
 
+def forced_gains(runs: Sequence[RunResults]) -> list[dict[str, Any]]:
+    """What more steps bring: the return with N steps less that with 1, and with the most less that with N.
+
+    Paired by seed: of all episodes (`difficulty` None), and of each difficulty where the episodes have one.
+    """
+    trained, rules = trained_steps(runs), {int(rule) for run in runs for rule in run.evaluations if rule != DEFAULT}
+    return [
+        {"from": few, "to": many} | gain
+        for few, many in ((1, trained), (trained, max(rules, default=0)))
+        if {few, many} <= rules and few < many
+        for gain in _gains(runs, str(few), str(many))
+    ]
+
+
+def _gains(runs: Sequence[RunResults], few: str, many: str) -> list[dict[str, Any]]:
+    rewards = [
+        {run.run.seed: run.evaluations[rule].reward for run in runs if rule in run.evaluations} for rule in (many, few)
+    ]
+    with_many, with_few = _graded(runs, many), _graded(runs, few)
+    levels = [
+        {"difficulty": level["difficulty"], "reward": level["reward_difference"]}
+        for level in _by_level(with_many, with_few)
+        if "reward_difference" in level
+    ]
+    return [{"difficulty": None, "reward": asdict(difference(*rewards))}, *levels]
+
+
 def trained_steps(runs: Sequence[RunResults]) -> int | None:
     """N of the training; None for agents that don't ponder."""
     return next((run.config["algo"]["ponder"]["max_halts"] for run in runs if run.ponders), None)
@@ -66,7 +93,8 @@ def trained_steps(runs: Sequence[RunResults]) -> int | None:
 def difficulty(runs: Sequence[RunResults], first: Sequence[RunResults] | None) -> dict[str, Any] | None:
     """The frozen policies by the difficulty of the episode; None where the episodes have none.
 
-    Each of the `levels` has the difference of its reward from that of the `first` arm (None for that arm itself).
+    Each of the `levels` has the number of different `worlds` (None where they aren't recorded), and the difference of
+    its reward from that of the `first` arm (that arm itself has none).
     `spearman` has rank correlations with difficulty, one a run, averaged over the runs where they are defined: of the
     ponder steps of the `episodes`, and of the mean ponder steps of each difficulty, over an episode's actions
     (`means`) and of its first one (`first_means`). `evaluated`: the runs that have an evaluation, of which some may not
@@ -98,7 +126,9 @@ def _rho(evaluations: Iterable[Evaluation], correlation: Callable[..., float | N
 
 def _level(evaluations: BySeedEvaluations, level: float, baseline: BySeedEvaluations | None) -> dict[str, Any]:
     groups = _groups(evaluations, level)
+    worlds = {world_of(episode) for group in groups.values() for episode in group}
     result = {"difficulty": level, "episodes": sum(map(len, groups.values()))}
+    result["worlds"] = None if None in worlds else len(worlds)
     for name, key in LEVEL_MEANS.items():
         if all(key in episode for group in groups.values() for episode in group):
             result[name] = estimate(list(_means(groups, key).values()))

@@ -21,7 +21,7 @@ POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Job:
+class RunProcess:
     """A run that is on."""
 
     process: subprocess.Popen[bytes]
@@ -32,7 +32,7 @@ class Job:
         return last_error(self.log, self.said_before).split("Error: ", 1)[-1]
 
 
-def start(run: Run, threads: int) -> Job:
+def start(run: Run, threads: int) -> RunProcess:
     arguments = [f"study={run.study.absolute()}", f"arm={run.arm}", f"seed={run.seed}", f"threads={threads}"]
     writes_nothing = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def start(run: Run, threads: int) -> Job:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    return Job(process, log, said_before)
+    return RunProcess(process, log, said_before)
 
 
 def played_steps(run: Run) -> int:
@@ -105,7 +105,7 @@ def run_all(runs: Sequence[Run], total_steps: Mapping[str, int], processes: int,
     waiting = [run for run in runs if not run.is_finished]
     finished = len(runs) - len(waiting)
     bars.say(f"{finished} of {len(runs)} runs are finished; {processes} at a time, {threads} threads each")
-    running: dict[Run, Job] = {}
+    running: dict[Run, RunProcess] = {}
     with bars.progress, terminated_at_the_end(running):
         while waiting or running:
             while waiting and len(running) < processes:
@@ -122,7 +122,7 @@ def run_all(runs: Sequence[Run], total_steps: Mapping[str, int], processes: int,
 
 
 @contextlib.contextmanager
-def terminated_at_the_end(running: Mapping[Run, Job]) -> Iterator[None]:
+def terminated_at_the_end(running: Mapping[Run, RunProcess]) -> Iterator[None]:
     """A study that is stopped stops its runs."""
     try:
         yield

@@ -10,9 +10,20 @@ from sheeprl_dnp.study import analysis, pondering
 from sheeprl_dnp.study.analysis import Training
 from sheeprl_dnp.study.differences import LEFT_OUT, compared_seeds, differences
 from sheeprl_dnp.study.layout import Run, StudyConfig
-from sheeprl_dnp.study.run_results import DAMAGE, DEFAULT, Evaluation, Problem, RunResults, load_study, newest_config
+from sheeprl_dnp.study.run_results import (
+    DAMAGE,
+    DEFAULT,
+    Evaluation,
+    Problem,
+    RunResults,
+    load_study,
+    newest_config,
+    world_of,
+)
 
 Results = dict[str, Any]
+
+DIGITS = 10  # significant ones, of each number
 
 
 def analyse(study: Path, config: StudyConfig) -> Results:
@@ -31,7 +42,7 @@ def analyse(study: Path, config: StudyConfig) -> Results:
         reason = f"none of its episodes ended within the first {budget:,} steps: reported without its training episodes"
         problems.append(Problem(Run(study, *key).name, reason))
     size = analysis.bin_size(budget)
-    return {
+    content = {
         "study": study.resolve().name,
         "runs": {"finished": len(runs), "of": len(config.arms) * len(config.seeds)},
         "budget": budget,
@@ -39,12 +50,23 @@ def analyse(study: Path, config: StudyConfig) -> Results:
         "bin": size,
         "fewest_episodes": _fewest(trainings.values()),
         "plays_crafter": any(training.plays_crafter for training in trainings.values()),
+        "evaluations": asdict(config.evaluations),
         "worlds": _worlds(runs),
         "arms": {arm: _arm(arm, config.arms[0], runs, trainings, size) for arm in config.arms},
         "configuration": _configuration(study, config),
         "problems": [asdict(problem) for problem in problems],
         "machines": _machines(runs),
     }
+    return _rounded(content)
+
+
+def _rounded(value: Any) -> Any:
+    """Without the last digits, which depend on the processor."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _rounded(element) for key, element in value.items()}
+    return [_rounded(element) for element in value] if isinstance(value, list) else value
 
 
 def _arm(arm: str, first: str, runs: Sequence[RunResults], trainings: Mapping[Any, Training], size: int) -> Results:
@@ -60,6 +82,7 @@ def _arm(arm: str, first: str, runs: Sequence[RunResults], trainings: Mapping[An
         "cost_points": analysis.cost_points(own),
         "trained_steps": pondering.trained_steps(own),
         "curve": analysis.curve([training.points() for training in training.values()], size),
+        "curve_by_difficulty": analysis.curve_by_difficulty(list(training.values()), size),
         "success_rates": {
             "training": analysis.success_rates([t.success_rates(last=False) for t in training.values()]),
             "training_last_part": analysis.success_rates([t.success_rates(last=True) for t in training.values()]),
@@ -67,6 +90,7 @@ def _arm(arm: str, first: str, runs: Sequence[RunResults], trainings: Mapping[An
         },
         "halting": pondering.halting(own, size),
         "forced_steps": pondering.forced_steps(own),
+        "forced_gains": pondering.forced_gains(own),
         "difficulty": pondering.difficulty(own, None if arm == first else base),
     }
 
@@ -89,19 +113,14 @@ def _worlds(runs: Sequence[RunResults]) -> Results:
     Both are None where the records of some episodes don't say in what world they were.
     """
     evaluations = [run.evaluations[DEFAULT].episodes for run in runs if DEFAULT in run.evaluations]
-    lists = {tuple((episode["seed"], _world(episode)) for episode in episodes) for episodes in evaluations}
+    lists = {tuple((episode["seed"], world_of(episode)) for episode in episodes) for episodes in evaluations}
     played = {world for worlds in lists for _, world in worlds}
-    trained = {_world(episode) for run in runs for episode in run.episodes or []}
+    trained = {world_of(episode) for run in runs for episode in run.episodes or []}
     return {
         "same_for_all": None if None in played else len(lists) <= 1,
         "episodes": sorted({len(worlds) for worlds in lists}),
         "met_in_training": None if None in played | trained else len(played & trained),
     }
-
-
-def _world(episode: Mapping[str, Any]) -> int | None:
-    """What tells the world in which an episode began from others."""
-    return next((episode[key] for key in ("board", "world_seed") if key in episode), None)
 
 
 def _configuration(study: Path, config: StudyConfig) -> Results:

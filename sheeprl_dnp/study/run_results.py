@@ -3,7 +3,7 @@
 import csv
 import errno
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import yaml
 
 from sheeprl_dnp.crafter_score import ACHIEVEMENTS, PREFIX
+from sheeprl_dnp.dreamer_v3_ponder.config import ponders
 from sheeprl_dnp.envs.episodes import read_episodes, versions
 from sheeprl_dnp.study.layout import Run, StudyConfig, runs
 
@@ -70,7 +71,7 @@ class RunResults:
 
     @property
     def ponders(self) -> bool:
-        return bool(self.config) and "ponder" in self.config["algo"]
+        return bool(self.config) and ponders(self.config["algo"])
 
 
 def load_study(study: Path, config: StudyConfig) -> tuple[list[RunResults], list[Problem]]:
@@ -99,6 +100,11 @@ def newest_config(run: Run) -> dict[str, Any]:
     if config["seed"] != run.seed:
         raise ValueError(f"its `seed` is {config['seed']}")
     return config
+
+
+def world_of(episode: Mapping[str, Any]) -> int | None:
+    """What tells the world in which an episode began from others; None if its record doesn't say."""
+    return next((episode[key] for key in ("board", "world_seed") if key in episode), None)
 
 
 def attempts(run: Run) -> list[dict[str, Any]]:
@@ -130,10 +136,11 @@ def _load_run(run: Run, config: StudyConfig, problems: list[Problem]) -> RunResu
     results.costs = part("costs.json", lambda: _costs(run.load("costs.json")), None)
     results.metrics = part("metrics.csv", lambda: _metrics(run.folder / "metrics.csv"), {})
     results.attempts = part("attempt_<n>.json", lambda: attempts(run), [])
-    forced = config.evaluations.forced_steps if results.ponders else ()
-    for rule in (DEFAULT, *map(str, forced)):
+    wanted = config.evaluations
+    forced = wanted.forced_steps if results.ponders else ()
+    for rule, episodes in {DEFAULT: wanted.episodes, **{str(n): wanted.forced_episodes for n in forced}}.items():
         name = f"evaluation_{rule}.json"
-        if evaluation := part(name, lambda name=name: _evaluation(run.load(name)), None):
+        if evaluation := part(name, lambda name=name, count=episodes: _evaluation(run.load(name), count), None):
             results.evaluations[rule] = evaluation
     return results
 
@@ -215,9 +222,9 @@ def _metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
     return {name: [point for point in points if math.isfinite(point[1])] for name, points in table.items()}
 
 
-def _evaluation(content: Any) -> Evaluation:
-    if not content["episodes"]:
-        raise ValueError("it has no episode")
+def _evaluation(content: Any, episodes: int) -> Evaluation:
+    if len(content["episodes"]) != episodes:
+        raise ValueError(f"it has {len(content['episodes'])} episodes, `study.yaml` asks for {episodes}")
     for episode in content["episodes"]:
         for key in (
             "seed",

@@ -2,12 +2,13 @@
 
 Intervals are of the stratified percentile bootstrap: each sample (an arm) is resampled within itself. A single point
 has none. Those of few points are too narrow: of the mean of 3, 5, 10 normal points, the 95 % interval covers the truth
-in 76 %, 82 %, 90 % of cases (simulated).
+in 76 %, 82 %, 90 % of cases (simulated). A difference, by which arms are judged, has Student's t interval instead.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -41,11 +42,15 @@ def probability_of_improvement(sample: Sequence[float], baseline: Sequence[float
 
 
 def difference(sample: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate:
-    """Of the means, sample - baseline: in pairs, of the seeds that both have; unpaired where they share none."""
+    """Of the means, sample - baseline: in pairs, of the seeds that both have; Welch's where they share none."""
     shared = sorted(sample.keys() & baseline.keys())
     if shared:
-        return mean([sample[seed] - baseline[seed] for seed in shared])
-    return _bootstrap([list(sample.values()), list(baseline.values())], _difference_of_means)
+        pairs = [sample[seed] - baseline[seed] for seed in shared]
+        return _t_interval(fmean(pairs), [pairs], lambda: stats.ttest_1samp(pairs, 0))
+    samples = [list(sample.values()), list(baseline.values())]
+    return _t_interval(
+        fmean(samples[0]) - fmean(samples[1]), samples, lambda: stats.ttest_ind(*samples, equal_var=False)
+    )
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
@@ -61,6 +66,16 @@ def spearman_of_means(x: Sequence[float], groups: Sequence[float]) -> float | No
     for value, group in zip(x, groups, strict=True):
         members.setdefault(group, []).append(value)
     return spearman([fmean(values) for values in members.values()], list(members))
+
+
+def _t_interval(value: float, samples: Sequence[Sequence[float]], test: Callable[[], Any]) -> Estimate:
+    n = min(map(len, samples))
+    if n == 1:
+        return Estimate(value, None, None, n)
+    if all(np.ptp(sample) == 0 for sample in samples):
+        return Estimate(value, value, value, n)
+    interval = test().confidence_interval(CONFIDENCE)
+    return Estimate(value, float(interval.low), float(interval.high), n)
 
 
 def _bootstrap(samples: Sequence[Sequence[float]], statistic: Callable[..., np.ndarray]) -> Estimate:
@@ -96,7 +111,3 @@ def _probability_of_improvement(x: np.ndarray, y: np.ndarray, axis: int) -> np.n
     # [..., points of x, points of y]
     x, y = np.moveaxis(x, axis, -1)[..., :, None], np.moveaxis(y, axis, -1)[..., None, :]
     return ((x > y) + (x == y) / 2).mean((-2, -1))
-
-
-def _difference_of_means(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
-    return x.mean(axis) - y.mean(axis)

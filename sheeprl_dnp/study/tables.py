@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,12 +96,34 @@ def difficulty_table(results: Results) -> list[str]:
         "first_ponder_steps": "of the first action",
     }
     arms = {name: arm["difficulty"] for name, arm in results["arms"].items() if arm["difficulty"]}
-    used = [key for key in keys if any(key in level for arm in arms.values() for level in arm["levels"])]
-    lines = [*_header(["arm", "difficulty", "episodes", *(keys[key] for key in used)])] if arms else []
+    used = told_apart([level for arm in arms.values() for level in arm["levels"]], keys)
+    lines = [*_header(["arm", "difficulty", "episodes (worlds)", *(keys[key] for key in used)])] if arms else []
     for name, arm in arms.items():
         for level in arm["levels"]:
-            cells = [f"{level['difficulty']:g}", str(level["episodes"]), *(estimate(level.get(key)) for key in used)]
+            episodes = f"{level['episodes']:,} ({number()(level['worlds'])})"
+            cells = [f"{level['difficulty']:g}", episodes, *(estimate(level.get(key)) for key in used)]
             lines.append(_line([f"`{name}`", *cells]))
+    return lines
+
+
+def told_apart(levels: Sequence[Results], keys: Iterable[str]) -> list[str]:
+    """Of the keys those that the levels have, without a `success` that is the same as the `reward`."""
+    used = [key for key in keys if any(key in level for level in levels)]
+    same = all(level.get("success") == level["reward"] for level in levels)
+    return [key for key in used if key != "success" or not same]
+
+
+def gains_table(results: Results) -> list[str]:
+    """What more forced ponder steps bring: a line for each arm and pair of numbers, a column for each difficulty."""
+    arms = {name: arm["forced_gains"] for name, arm in results["arms"].items() if arm["forced_gains"]}
+    levels = sorted({gain["difficulty"] for gains in arms.values() for gain in gains} - {None})
+    heading = ["arm", "return with", "all episodes", *(f"difficulty {level:g}" for level in levels)]
+    lines = _header(heading) if arms else []
+    for name, gains in arms.items():
+        for few, many in dict.fromkeys((gain["from"], gain["to"]) for gain in gains):
+            by_level = {g["difficulty"]: g["reward"] for g in gains if (g["from"], g["to"]) == (few, many)}
+            cells = [estimate(by_level.get(level)) for level in (None, *levels)]
+            lines.append(_line([f"`{name}`", f"{many} steps less that with {few}", *cells]))
     return lines
 
 

@@ -116,7 +116,8 @@ def test_the_report_says_all_of_it(whole: Study) -> None:
     assert "not comparable with the above" in text and "not comparable with each other" in text
     assert "biased low where episodes are few" in text
     assert "the same worlds for all runs; no training episode began in one of them" in text
-    assert "(the official protocol of Crafter)" in text and "Difference: paired by seed. Probability" in text
+    assert "(the official protocol of Crafter)" in text
+    assert "Difference: paired by seed, with Student's t interval. Probability" in text
     row = table(whole)["ponder"]
     mean, low, high = (float(row[f"training_score_mean_{part}"]) for part in ("value", "low", "high"))
     assert f"{mean:,.2f} [{low:,.2f}, {high:,.2f}]" in text
@@ -292,7 +293,7 @@ def test_differences_of_fewer_runs_than_an_arm_has_are_said(study: Study) -> Non
     shutil.rmtree(run_folder(study, "baseline", 2))
     (run_folder(study, "ponder", 1) / "evaluation_default.json").unlink()
     text = markdown(results_of(study), {})
-    said = text.split("Difference: paired by seed (")[1].split("). ")[0]
+    said = text.split("Difference: paired by seed (")[1].split("), with")[0]
     assert "`ponder`, training: of 2 of its 3 seeds" in said and "`ponder`, frozen: of 1 of its 2 seeds" in said
     for seed in (1, 3):
         shutil.rmtree(run_folder(study, "fixed", seed))

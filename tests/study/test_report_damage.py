@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from synthetic import FORCED, attempt, change, make_study, results_of, run_folder, score_by_hand, training, write
+from synthetic import FORCED, attempt, change, make_study, read, results_of, run_folder, score_by_hand, training, write
 
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.study.layout import load_config
@@ -63,6 +63,11 @@ def infinite_return(run: Path) -> None:
     change(run / "evaluation_default.json", mean_return=math.inf)
 
 
+def fewer_episodes(run: Path) -> None:
+    path = run / "evaluation_2.json"
+    change(path, episodes=read(path)["episodes"][:5])
+
+
 def no_episode(run: Path) -> None:
     (run / "version_0" / "episodes.jsonl").write_text("")
 
@@ -85,6 +90,7 @@ DAMAGES = {
     "evaluation": (corrupt("evaluation_default.json"), "`evaluation_default.json` is corrupt", "default"),
     "infinite": (infinite_return, "(inf is not a finite number)", "default"),
     "lost evaluation": (remove("evaluation_default.json"), "without `evaluation_default.json`", "default"),
+    "fewer": (fewer_episodes, "(it has 5 episodes, `study.yaml` asks for 12)", "2"),
     "forced": (remove("evaluation_8.json"), "without `evaluation_8.json`", "8"),
     "costs": (lost_costs, "`costs.json` is corrupt (no FLOPs per action)", "costs"),
     "metrics": (corrupt("metrics.csv"), "`metrics.csv` is corrupt", "metrics"),

@@ -1,10 +1,10 @@
 """Environments whose episodes have a difficulty are reported by it."""
 
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 
 import pytest
-from synthetic import FORCED, change, make_study, read, results_of, run_folder
+from synthetic import FORCED, change, make_study, read, results_of, run_folder, training
 
 from sheeprl_dnp.study.markdown import markdown
 from sheeprl_dnp.study.report import report
@@ -45,10 +45,54 @@ def test_an_environment_with_difficulties_is_reported_by_difficulty(graded: Path
     assert hardest == sorted(hardest)  # as it was made: more steps, more return
 
 
+def test_what_more_steps_bring_is_paired_by_seed(graded: Path) -> None:
+    gains = read(graded / "report" / "results.json")["arms"]["fixed"]["forced_gains"]
+    assert [(g["from"], g["to"], g["difficulty"]) for g in gains] == [
+        (few, many, level) for few, many in ((1, 4), (4, 8)) for level in (None, 1, 2, 3, 4)
+    ]
+    for gain in gains:
+        pairs = []
+        for seed in (1, 2, 3):
+            folder = run_folder(graded, "fixed", seed)
+            episodes = (read(folder / f"evaluation_{gain[key]}.json")["episodes"] for key in ("to", "from"))
+            means = [fmean(e["return"] for e in es if gain["difficulty"] in (None, e["difficulty"])) for es in episodes]
+            pairs.append(means[0] - means[1])
+        assert gain["reward"]["value"] == pytest.approx(fmean(pairs), abs=1e-9) and gain["reward"]["n"] == 3
+        assert gain["reward"]["high"] - gain["reward"]["value"] == pytest.approx(
+            4.303 * stdev(pairs) / 3**0.5, rel=1e-3
+        )
+    text = (graded / "report" / "report.md").read_text()
+    assert "| `fixed` | 4 steps less that with 1 | " in text and "| `ponder` | 8 steps less that with 4 | " in text
+    assert "12 by its own rule, 12 with each forced number of steps" in text
+
+
+def test_the_learning_curves_are_drawn_by_difficulty(graded: Path) -> None:
+    entries = read(graded / "report" / "results.json")["arms"]["ponder"]["curve_by_difficulty"]
+    assert [entry["difficulty"] for entry in entries] == [1, 2, 3, 4]
+    records = [training(graded, "ponder", seed) for seed in (1, 2, 3)]
+    for entry in entries:
+        first = entry["curve"][0]
+        seeds = [
+            [r["reward"] for r in run if r["difficulty"] == entry["difficulty"] and r["step"] <= first["step"]]
+            for run in records
+        ]
+        assert first["value"] == pytest.approx(fmean(fmean(rewards) for rewards in seeds if rewards))
+    assert (graded / "report" / "learning_curves_by_difficulty.png").stat().st_size > 10_000
+
+
+def test_the_worlds_of_a_difficulty_are_counted(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", seeds=1, budget=1000, difficulty=True)
+    path = run_folder(study, "ponder", 1) / "evaluation_default.json"
+    change(path, episodes=[episode | {"board": episode["seed"] // 8} for episode in read(path)["episodes"]])
+    levels = results_of(study)["arms"]["ponder"]["difficulty"]["levels"]
+    assert [level["worlds"] for level in levels] == [2, 2, 2, 2]
+    assert "| `ponder` | 1 | 3 (2) | " in markdown(results_of(study), {})
+
+
 def test_the_report_by_difficulty_has_its_table_and_figures(graded: Path) -> None:
     text = (graded / "report" / "report.md").read_text()
     assert {"difficulty", "forced_steps_by_difficulty"} <= {path.stem for path in (graded / "report").glob("*.png")}
-    assert sum(line.startswith("| `ponder` | ") for line in text.splitlines()) == 4
+    assert all(f"| `ponder` | {level} | 9 (3) | " in text for level in (1, 2, 3, 4))
     assert "- `fixed`: not defined, since the ponder steps or the difficulties never vary" in text
     assert "the same worlds for all runs; no training episode began in one of them" in text
     assert "official protocol" not in text and " runs)" not in text.split("Spearman")[1]

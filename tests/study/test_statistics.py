@@ -99,13 +99,22 @@ def test_the_difference_is_paired_by_the_seeds_that_both_have() -> None:
     # Seeds differ far more than arms: only the pairing shows the difference
     found = difference({1: 11.0, 2: 101.0, 3: 1002.0, 9: 5e6}, {1: 10.0, 2: 100.0, 3: 1000.0, 7: -5e6})
     assert found.value == pytest.approx(4 / 3) and found.n == 3
-    assert (found.low, found.high) == (1.0, 2.0)
+    # The pairs 1, 1, 2: standard error 1/3, and 4.303 is Student's t of two degrees of freedom
+    assert (found.low, found.high) == pytest.approx((4 / 3 - 4.303 / 3, 4 / 3 + 4.303 / 3), abs=1e-3)
 
 
 def test_the_difference_of_arms_without_a_common_seed_is_that_of_their_means() -> None:
     found = difference({1: 4.0, 2: 6.0}, {3: 1.0, 4: 2.0, 5: 3.0})
     assert found.value == pytest.approx(3.0) and found.n == 2
-    assert 1.0 <= found.low < 3.0 < found.high <= 5.0
+    # Welch's: variances of the means 1 and 1/3, degrees of freedom (4/3)**2 / (1 + 1/18)
+    error, freedom = math.sqrt(4 / 3), (4 / 3) ** 2 / (1 + 1 / 18)
+    assert found.high - 3.0 == pytest.approx(3.0 - found.low) == pytest.approx(error * stats.t.ppf(0.975, freedom))
+
+
+def test_the_interval_of_a_difference_covers_the_truth_of_few_seeds() -> None:
+    seeds = np.random.default_rng(2).normal(size=(2000, 2, 5))
+    found = [difference(dict(enumerate(x)), dict(enumerate(y))) for x, y in seeds]
+    assert np.mean([one.low <= 0 <= one.high for one in found]) == pytest.approx(0.95, abs=0.015)
 
 
 def test_spearman_is_the_correlation_of_the_ranks() -> None:
