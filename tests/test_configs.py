@@ -71,9 +71,9 @@ def test_the_control_differs_only_in_that_it_never_halts(name: str) -> None:
     assert differing - {"run_name", "metric.logger.name"} == {"algo.ponder.learn_halting"}
 
 
-def test_the_deep_control_differs_only_in_its_layers() -> None:
+def test_the_deep_control_differs_only_in_its_layers_and_their_learning_rate() -> None:
     differing = differing_keys(experiment("exp=dnp_lights_out_baseline"), experiment("exp=dnp_lights_out_deep"))
-    assert differing - {"run_name", "metric.logger.name"} == {"algo.actor.mlp_layers"}
+    assert differing - {"run_name", "metric.logger.name"} == {"algo.actor.mlp_layers", "algo.actor.optimizer.lr"}
 
 
 def test_the_baseline_is_sheeprls_own_crafter_recipe() -> None:
