@@ -46,10 +46,11 @@ def difference(sample: Mapping[int, float], baseline: Mapping[int, float]) -> Es
     shared = sorted(sample.keys() & baseline.keys())
     if shared:
         pairs = [sample[seed] - baseline[seed] for seed in shared]
-        return _t_interval(fmean(pairs), [pairs], lambda: stats.ttest_1samp(pairs, 0))
-    samples = [list(sample.values()), list(baseline.values())]
-    return _t_interval(
-        fmean(samples[0]) - fmean(samples[1]), samples, lambda: stats.ttest_ind(*samples, equal_var=False)
+        return _estimate([pairs], np.mean, lambda x: stats.ttest_1samp(x, 0).confidence_interval(CONFIDENCE))
+    return _estimate(
+        [list(sample.values()), list(baseline.values())],
+        lambda x, y: x.mean() - y.mean(),
+        lambda x, y: stats.ttest_ind(x, y, equal_var=False).confidence_interval(CONFIDENCE),
     )
 
 
@@ -68,39 +69,39 @@ def spearman_of_means(x: Sequence[float], groups: Sequence[float]) -> float | No
     return spearman([fmean(values) for values in members.values()], list(members))
 
 
-def _t_interval(value: float, samples: Sequence[Sequence[float]], test: Callable[[], Any]) -> Estimate:
-    n = min(map(len, samples))
-    if n == 1:
-        return Estimate(value, None, None, n)
-    if all(np.ptp(sample) == 0 for sample in samples):
-        return Estimate(value, value, value, n)
-    interval = test().confidence_interval(CONFIDENCE)
-    return Estimate(value, float(interval.low), float(interval.high), n)
-
-
 def _bootstrap(samples: Sequence[Sequence[float]], statistic: Callable[..., np.ndarray]) -> Estimate:
-    """
+    def interval(*data: np.ndarray) -> Any:
+        return stats.bootstrap(
+            data,
+            statistic,
+            n_resamples=RESAMPLES,
+            confidence_level=CONFIDENCE,
+            method="percentile",
+            vectorized=True,
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+
+    return _estimate(samples, lambda *data: statistic(*data, axis=-1), interval)
+
+
+def _estimate(
+    samples: Sequence[Sequence[float]], statistic: Callable[..., Any], interval: Callable[..., Any]
+) -> Estimate:
+    """The statistic of the samples, with the `interval` (its `low` and `high`) that is computed from them.
+
     Raises:
         ValueError: a sample is empty, or has a value that isn't finite.
     """
     data = [np.asarray(sample, float) for sample in samples]
     if not all(len(sample) and np.isfinite(sample).all() for sample in data):
         raise ValueError(f"{samples} are not samples of finite numbers")
-    value, n = float(statistic(*data, axis=-1)), min(map(len, data))
+    value, n = float(statistic(*data)), min(map(len, data))
     if n == 1:
         return Estimate(value, None, None, n)
-    if all(np.ptp(sample) == 0 for sample in data):  # and so all resamples are the sample
+    if all(np.ptp(sample) == 0 for sample in data):  # and so there is nothing to estimate a spread from
         return Estimate(value, value, value, n)
-    interval = stats.bootstrap(
-        data,
-        statistic,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        vectorized=True,
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Estimate(value, float(interval.low), float(interval.high), n)
+    found = interval(*data)
+    return Estimate(value, float(found.low), float(found.high), n)
 
 
 def _interquartile_mean(x: np.ndarray, axis: int) -> np.ndarray:
