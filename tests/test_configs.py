@@ -71,9 +71,17 @@ def test_the_control_differs_only_in_that_it_never_halts(name: str) -> None:
     assert differing - {"run_name", "metric.logger.name"} == {"algo.ponder.learn_halting"}
 
 
-def test_the_deep_control_differs_only_in_its_layers_and_their_learning_rate() -> None:
-    differing = differing_keys(experiment("exp=dnp_lights_out_baseline"), experiment("exp=dnp_lights_out_deep"))
-    assert differing - {"run_name", "metric.logger.name"} == {"algo.actor.mlp_layers", "algo.actor.optimizer.lr"}
+@pytest.mark.parametrize(
+    ("control", "of", "changed"),
+    [
+        ("dnp_lights_out_deep", "dnp_lights_out_baseline", {"algo.actor.mlp_layers", "algo.actor.optimizer.lr"}),
+        ("dnp_lights_out_more_updates", "dnp_lights_out_baseline", {"algo.replay_ratio"}),
+        ("dnp_lights_out_fewer_roots", "dnp_lights_out", {"algo.ponder.roots"}),
+    ],
+)
+def test_the_other_controls_differ_only_in_what_they_control(control: str, of: str, changed: set[str]) -> None:
+    differing = differing_keys(experiment(f"exp={control}"), experiment(f"exp={of}"))
+    assert differing - {"run_name", "metric.logger.name"} == changed
 
 
 def test_the_baseline_is_sheeprls_own_crafter_recipe() -> None:
@@ -84,6 +92,6 @@ def test_the_baseline_is_sheeprls_own_crafter_recipe() -> None:
     assert baseline.algo.total_steps == 1_000_000
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if not name.endswith(("_baseline", "_deep"))])
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if "ponder" in experiment(f"exp={name}").algo])
 def test_the_default_values_of_pondering_are_allowed(name: str) -> None:
     check_ponder_config(experiment(f"exp={name}").algo)

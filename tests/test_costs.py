@@ -53,6 +53,15 @@ def test_the_deep_control_costs_what_the_last_ponder_step_costs() -> None:
     assert deep["parameters"]["actor"] > counted("dnp_lights_out_baseline")["parameters"]["actor"]
 
 
+def test_the_control_with_more_updates_costs_what_pondering_costs() -> None:
+    spent = []
+    for arm in ("dnp_lights_out", "dnp_lights_out_more_updates"):
+        cfg = experiment(f"exp={arm}")
+        flops = costs(dotdict(OmegaConf.to_container(cfg, resolve=True)), OBSERVATIONS, gym.spaces.Discrete(9))["flops"]
+        spent.append(cfg.algo.replay_ratio * flops["per_gradient_step"])
+    assert spent[1] == pytest.approx(spent[0], rel=0.05)
+
+
 def test_a_gradient_step_costs_one_behaviour_for_each_trajectory() -> None:
     one, two, four = (
         counted("dnp_crafter_small", f"algo.ponder.max_halts={n}")["flops"]["per_gradient_step"] for n in (1, 2, 4)
