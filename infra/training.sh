@@ -26,7 +26,7 @@ cmd_run() {
   finish_training
 }
 
-# Uses the caller's `overrides` and `debug`
+# Uses the caller's `overrides`, `debug` and `down`
 start_training() {
   local code=0 port=0
   ((${#overrides[@]} > 0)) || misuse "run needs an experiment, e.g. scripts/paperspace run dnp_crafter seed=1"
@@ -43,6 +43,7 @@ start_training() {
   case "$code" in
     0) ;;
     4) refuse_second_training ;;
+    255) die "The connection was lost while the training was being started: it may run on the machine all the same. Follow it: scripts/paperspace run --follow${down:+ --down}" ;;
     *) die "The training did not start on the machine; the reason is above." ;;
   esac
   [[ -z "$debug" ]] || say "It waits for a debugger: in VS Code, start \"Attach to run --debug\" (port $DEBUG_PORT, forwarded while this command runs)."

@@ -1,6 +1,7 @@
 """`run` and `pull`: a training in a real tmux on the machine, over a real sshd that cuts connections."""
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,17 @@ def interrupt(process: subprocess.Popen[str]) -> str:
     """Ctrl-C, and what was printed."""
     os.killpg(process.pid, signal.SIGINT)
     return process.communicate(timeout=30)[0]
+
+
+def wait_until_shown(process: subprocess.Popen[str], text: str) -> None:
+    """The command follows the training now; what is in the log may be written before that."""
+    assert process.stdout
+    printed = b""
+    while text.encode() not in printed:
+        readable, _, _ = select.select([process.stdout], [], [], 60)
+        part = os.read(process.stdout.fileno(), 4096) if readable else b""
+        assert part, printed
+        printed += part
 
 
 def log(machine: Sshd) -> str:
@@ -87,8 +99,7 @@ def test_misuse(entry, command: Command, arguments: list[str]) -> None:
 
 def test_a_training_survives_a_cut_connection_and_is_followed_again(machine: Sshd, following: Following) -> None:
     process = following("run", "x", "until=logs/go", "status=5")
-    wait_for(lambda: "training exp=x" in log(machine), "the training")
-    wait_for(machine.sessions, "a connection that follows")
+    wait_until_shown(process, "\ntraining exp=x")
     machine.stop()
     assert machine.tmux("has-session", "-t", "training").returncode == 0
     machine.start()
@@ -99,14 +110,27 @@ def test_a_training_survives_a_cut_connection_and_is_followed_again(machine: Ssh
     assert output.count("\ntrained\n") == 1
 
 
-def test_ctrl_c_while_a_training_starts_says_that_it_may_run(
-    machine: Sshd, following: Following, checkout: Path
-) -> None:
+@pytest.fixture
+def starting(machine: Sshd, following: Following, checkout: Path) -> subprocess.Popen[str]:
+    """The command, while the machine sets the project up."""
     commit(checkout, "scripts/setup", "#!/bin/sh\nmkdir -p logs\ntouch logs/starting\nsleep 5\n")
     process = following("run", "x")
     wait_for((machine.project / "logs" / "starting").exists, "the start")
-    output = interrupt(process)
-    assert process.returncode == 130, output
+    return process
+
+
+def test_ctrl_c_while_a_training_starts_says_that_it_may_run(starting: subprocess.Popen[str]) -> None:
+    output = interrupt(starting)
+    assert starting.returncode == 130, output
+    assert "it may run on the machine" in output and "run --follow" in output
+
+
+def test_a_connection_lost_while_a_training_starts_says_that_it_may_run(
+    starting: subprocess.Popen[str], machine: Sshd
+) -> None:
+    machine.cut()
+    output, _ = starting.communicate(timeout=60)
+    assert starting.returncode == 1, output
     assert "it may run on the machine" in output and "run --follow" in output
 
 
@@ -114,7 +138,7 @@ def test_ctrl_c_stops_following_and_not_the_training(
     machine: Sshd, following: Following, command: Command, api
 ) -> None:
     process = following("run", "x", "until=logs/go", "status=6", "--down")
-    wait_for(lambda: "training exp=x" in log(machine), "the training")
+    wait_until_shown(process, "\ntraining exp=x")
     output = interrupt(process)
     assert process.returncode == 130
     assert "the training goes on" in output and "the machine stays on" in output
@@ -161,7 +185,7 @@ def test_without_the_results_the_machine_stays_on(machine: Sshd, command: Comman
 
 def test_a_killed_training_is_a_failure_and_the_machine_is_stopped(machine: Sshd, following: Following, api) -> None:
     process = following("run", "x", "until=never", "--down")
-    wait_for(lambda: "training exp=x" in log(machine), "the training")
+    wait_until_shown(process, "\ntraining exp=x")
     machine.tmux("kill-session", "-t", "training")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1, output
