@@ -42,6 +42,16 @@ def compare(values: BySeed, baseline: BySeed | None) -> dict[str, Any] | None:
     return result
 
 
+def between_arms(arms: Mapping[str, BySeed]) -> list[dict[str, Any]]:
+    """The `difference` of each `arm` from each one before it (`than`); an arm without values has none."""
+    names = [name for name, values in arms.items() if values]
+    return [
+        {"arm": name, "than": other, "difference": asdict(statistics.difference(arms[name], arms[other]))}
+        for index, name in enumerate(names)
+        for other in names[:index]
+    ]
+
+
 class Training:
     """The training episodes of a run within the budget: the official protocol of Crafter."""
 

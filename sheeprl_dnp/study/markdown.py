@@ -16,6 +16,7 @@ def markdown(results: Results, captions: dict[str, str]) -> str:
         ["## Comparison"],
         tables.main_table(results),
         _notes(results),
+        *_between_arms(results),
         *_forced(results),
         *_difficulty(results),
         ["## Figures"],
@@ -106,6 +107,22 @@ def _protocol_notes(results: Results) -> list[str]:
         f"the row with equal numbers ({results['fewest_episodes']} episodes, what the run with the fewest has).",
         *notes,
     ]
+
+
+def _between_arms(results: Results) -> list[list[str]]:
+    """Each arm against each, where there are more than the two of the main table."""
+    if len(results["arms"]) < 3:
+        return []
+    said = (
+        "The arm of the line less that of the column: the mean difference, paired by seed where they share seeds, with "
+        "Student's t interval. Of many such intervals, one in 20 misses the truth."
+    )
+    blocks = [
+        block
+        for measure, pairs in results["between_arms"].items()
+        for block in ([f"{measure[0].upper()}{measure[1:]}:"], tables.pairs_table(pairs))
+    ]
+    return [["### Each arm against each"], [said], *blocks] if blocks else []
 
 
 def _forced(results: Results) -> list[list[str]]:

@@ -118,6 +118,11 @@ def difficulty(runs: Sequence[RunResults], first: Sequence[RunResults] | None) -
     }
 
 
+def returns_at(level: float, runs: Sequence[RunResults]) -> dict[int, float]:
+    """By seed, the mean return of the frozen policy in the episodes of a difficulty."""
+    return _means(_groups(_graded(runs, DEFAULT), level), "return")
+
+
 def _rho(evaluations: Iterable[Evaluation], correlation: Callable[..., float | None], key: str) -> dict | None:
     columns = [(_column(e, key), _column(e, "difficulty")) for e in evaluations if _has(e, key)]
     rhos = [correlation(*pair) for pair in columns]

@@ -42,6 +42,7 @@ def analyse(study: Path, config: StudyConfig) -> Results:
         reason = f"none of its episodes ended within the first {budget:,} steps: reported without its training episodes"
         problems.append(Problem(Run(study, *key).name, reason))
     size = analysis.bin_size(budget)
+    arms = {arm: _arm(arm, config.arms[0], runs, trainings, size) for arm in config.arms}
     content = {
         "study": study.resolve().name,
         "runs": {"finished": len(runs), "of": len(config.arms) * len(config.seeds)},
@@ -52,7 +53,8 @@ def analyse(study: Path, config: StudyConfig) -> Results:
         "plays_crafter": any(training.plays_crafter for training in trainings.values()),
         "evaluations": asdict(config.evaluations),
         "worlds": _worlds(runs),
-        "arms": {arm: _arm(arm, config.arms[0], runs, trainings, size) for arm in config.arms},
+        "arms": arms,
+        "between_arms": _between_arms(arms, runs),
         "configuration": _configuration(study, config),
         "problems": [asdict(problem) for problem in problems],
         "machines": _machines(runs),
@@ -93,6 +95,31 @@ def _arm(arm: str, first: str, runs: Sequence[RunResults], trainings: Mapping[An
         "forced_gains": pondering.forced_gains(own),
         "difficulty": pondering.difficulty(own, None if arm == first else base),
     }
+
+
+def _between_arms(arms: Mapping[str, Results], runs: Sequence[RunResults]) -> Results:
+    """Each arm less each other one, by what is measured; without the measures that no two arms have."""
+    levels = [
+        level["difficulty"] for arm in arms.values() if arm["difficulty"] for level in arm["difficulty"]["levels"]
+    ]
+    measures = {
+        "score of the training episodes (%)": {
+            arm: _by_seed(content["training"]["score"]) for arm, content in arms.items()
+        },
+        "reward of an episode, frozen policy": {
+            arm: _by_seed(content["frozen"]["reward"]) for arm, content in arms.items()
+        },
+    }
+    if len(set(levels)) > 1:
+        own = {arm: [run for run in runs if run.run.arm == arm] for arm in arms}
+        hardest = {arm: pondering.returns_at(max(levels), own[arm]) for arm in arms}
+        measures[f"reward of an episode of the highest difficulty, {max(levels):g}, frozen policy"] = hardest
+    found = {measure: analysis.between_arms(values) for measure, values in measures.items()}
+    return {measure: pairs for measure, pairs in found.items() if pairs}
+
+
+def _by_seed(measure: Results | None) -> dict[int, float]:
+    return measure["by_seed"] if measure else {}
 
 
 def _trainings(trainings: Mapping[Any, Training], arm: str) -> dict[int, Training]:

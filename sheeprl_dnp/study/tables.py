@@ -75,6 +75,17 @@ def main_table(results: Results) -> list[str]:
     return lines
 
 
+def pairs_table(pairs: Sequence[Results]) -> list[str]:
+    """A line for each arm, a column for each of those before it: the difference of the line's arm from the column's."""
+    arms, others = (list(dict.fromkeys(pair[key] for pair in pairs)) for key in ("arm", "than"))
+    differences = {(pair["arm"], pair["than"]): pair["difference"] for pair in pairs}
+    lines = _header(["less", *(f"`{other}`" for other in others)])
+    for arm in arms:
+        cells = [estimate(differences[arm, other]) if (arm, other) in differences else "" for other in others]
+        lines.append(_line([f"`{arm}`", *cells]))
+    return lines
+
+
 def forced_table(results: Results) -> list[str]:
     """Return against the number of ponder steps, and against the own rule."""
     arms = {name: arm for name, arm in results["arms"].items() if arm["forced_steps"]}

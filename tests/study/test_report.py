@@ -92,6 +92,31 @@ def test_arms_are_compared_with_the_first_arm(whole: Study) -> None:
     assert compared and all(rows["baseline"][key] == "" for key in compared)  # not with itself
 
 
+def test_arms_are_compared_with_each_other(whole: Study) -> None:
+    between, rows = read(whole / "report" / "results.json")["between_arms"], table(whole)
+    columns = {
+        "score of the training episodes (%)": "training_score",
+        "reward of an episode, frozen policy": "frozen_reward",
+    }
+    assert list(between) == list(columns)
+    for measure, column in columns.items():
+        pairs = {(pair["arm"], pair["than"]): pair["difference"] for pair in between[measure]}
+        assert list(pairs) == [("ponder", "baseline"), ("fixed", "baseline"), ("fixed", "ponder")]
+        for (arm, other), difference in pairs.items():
+            mean, less = (float(rows[name][f"{column}_mean_value"]) for name in (arm, other))
+            assert difference["value"] == pytest.approx(mean - less, abs=1e-8) and difference["n"] == 3
+    text = (whole / "report" / "report.md").read_text().split("### Each arm against each")[1]
+    assert "| less | `baseline` | `ponder` |" in text
+    assert [line.count("[") for line in text.split("frozen policy:")[1].splitlines()[4:6]] == [1, 2]
+
+
+def test_an_arm_without_runs_is_compared_with_no_other(study: Study) -> None:
+    for seed in (1, 2, 3):
+        shutil.rmtree(run_folder(study, "ponder", seed))
+    pairs = results_of(study)["between_arms"]["reward of an episode, frozen policy"]
+    assert [(pair["arm"], pair["than"]) for pair in pairs] == [("fixed", "baseline")]
+
+
 def test_costs_are_those_of_the_steps_that_were_pondered(whole: Study) -> None:
     row = table(whole)["ponder"]
     steps = fmean(

@@ -45,6 +45,25 @@ def test_an_environment_with_difficulties_is_reported_by_difficulty(graded: Path
     assert hardest == sorted(hardest)  # as it was made: more steps, more return
 
 
+def test_arms_are_compared_with_each_other_where_it_is_hardest(graded: Path) -> None:
+    between = read(graded / "report" / "results.json")["between_arms"]
+    assert list(between) == [
+        "reward of an episode, frozen policy",
+        "reward of an episode of the highest difficulty, 4, frozen policy",
+    ]
+    *_, hardest = between.values()
+    for pair in hardest:
+        means = {name: [] for name in (pair["arm"], pair["than"])}
+        for name, seeds in means.items():
+            for seed in (1, 2, 3):
+                episodes = read(run_folder(graded, name, seed) / "evaluation_default.json")["episodes"]
+                seeds.append(fmean(episode["return"] for episode in episodes if episode["difficulty"] == 4))
+        pairs = [ours - others for ours, others in zip(*means.values(), strict=True)]
+        assert pair["difference"]["value"] == pytest.approx(fmean(pairs), abs=1e-9)
+        half = 4.303 * stdev(pairs) / 3**0.5
+        assert pair["difference"]["high"] - pair["difference"]["value"] == pytest.approx(half, rel=1e-3, abs=1e-9)
+
+
 def test_what_more_steps_bring_is_paired_by_seed(graded: Path) -> None:
     gains = read(graded / "report" / "results.json")["arms"]["fixed"]["forced_gains"]
     assert [(g["from"], g["to"], g["difficulty"]) for g in gains] == [
