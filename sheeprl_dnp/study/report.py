@@ -36,7 +36,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/report",
         description="Reports a study from its folder alone: report.md (tables of the arms with 95 % intervals, "
-        "differences between the arms and between their configurations, runs that are missing or damaged, machines), figures as PNG, all "
+        "differences between their configurations, runs that are missing or damaged, machines), figures as PNG, all "
         "its numbers in results.json, and those of the main table in table.csv. Works on a study that isn't finished: "
         "it reports the finished runs and names the others.",
     )
