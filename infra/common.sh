@@ -35,6 +35,17 @@ misuse() {
   exit 2
 }
 
+# COMMAND: what Ctrl-C, a closed terminal or a kill does from now on; it must exit. Without COMMAND, what they always do.
+# A trap that is due while $(...) is expanded is read as a part of it (bash 5.2), which the second line ends.
+on_interrupt() {
+  if (($#)); then
+    # shellcheck disable=SC2064 # expands now what is to be run then
+    trap "$1"$'\n)' INT TERM HUP
+  else
+    trap - INT TERM HUP
+  fi
+}
+
 need_tools() {
   local tool
   for tool in "$@"; do

@@ -14,7 +14,7 @@ cmd_create() {
   template="$(find_template)"
   create_offer "$template" "$machines"
   [[ -n "$yes" ]] || confirm "Create it?"
-  on_interrupt
+  on_interrupt interrupted
   request_machine "$(create_body "$(jq -r .id <<< "$template")")"
   create_wait
   create_report

@@ -123,13 +123,9 @@ refuse_restore_point() {
       "It is $STATE$(billed_note)"
 }
 
-# Ctrl-C, or a closed terminal: the machine goes on without us, so say where it is
-on_interrupt() {
-  trap 'interrupted' INT TERM HUP
-}
-
+# Of up, down and create: the machine goes on without us, so say where it is
 interrupted() {
-  trap - INT TERM HUP
+  on_interrupt
   API_TRIES=1 API_SECONDS=5
   say ""
   say "Interrupted while $DOING."

@@ -18,7 +18,7 @@ cmd_up() {
   machine_find
   refuse_restore_point "Turn it off at $CONSOLE_URL first"
   DOING="starting $NAME"
-  on_interrupt
+  on_interrupt interrupted
   up_with_retries "$((SECONDS + $(jq -n "$minutes * 60 | ceil")))"
   up_report
 }
@@ -154,7 +154,7 @@ cmd_down() {
   done
   machine_find
   DOING="stopping $NAME"
-  on_interrupt
+  on_interrupt interrupted
   say "$NAME is $STATE"
   reach_off "$force"
   echo "$NAME is off. While it rests it costs $(resting_note)"

@@ -38,12 +38,15 @@ start_training() {
   refuse_second_training
   update_machine "$branch"
   say "Starting on the machine, at $(git_here log -1 --format='%h %s'): sheeprl ${overrides[*]}"
-  trap 'interrupted_run "Interrupted while the training was being started: it may run on the machine all the same."' INT TERM HUP
+  on_interrupt interrupted_start
   ssh_script "$REPO/infra/remote/training" start "$(remote_dir)" "$port" "${overrides[@]}" >&2 || code=$?
   case "$code" in
     0) ;;
-    4) refuse_second_training ;;
-    255) die "The connection was lost while the training was being started: it may run on the machine all the same. Follow it: scripts/paperspace run --follow${down:+ --down}" ;;
+    4)
+      refuse_second_training
+      die "Another training was being started on the machine, so this one was not. Follow it: scripts/paperspace run --follow"
+      ;;
+    255) die "The connection was lost while the training was being started: it may run on the machine all the same. $(ways_on)" ;;
     *) die "The training did not start on the machine; the reason is above." ;;
   esac
   [[ -z "$debug" ]] || say "It waits for a debugger: in VS Code, start \"Attach to run --debug\" (port $DEBUG_PORT, forwarded while this command runs)."
@@ -70,9 +73,9 @@ on_training() {
 # Shows the training until it ends, and exits as it did. Uses the caller's `down` and `debug`.
 finish_training() {
   local status
-  trap 'interrupted_run "Not followed any more; the training goes on${down:+, and the machine stays on when it ends (its idle guard stops it later)}."' INT TERM HUP
+  on_interrupt interrupted_following
   follow_training
-  trap - INT TERM HUP
+  on_interrupt
   read_status
   if [[ -n "$status" ]]; then
     say "The training ended with status $status."
@@ -81,6 +84,7 @@ finish_training() {
     status=1
   fi
   if [[ -n "$down" ]]; then
+    on_interrupt interrupted_pull
     pull_results || { wait_again && pull_results; } || die "The results could not be pulled, so the machine stays on, and is billed. Try again: scripts/paperspace pull, then down"
     cmd_down
   else
@@ -122,11 +126,31 @@ wait_again() {
   ssh_wait "$PAPERSPACE_UP_TIMEOUT"
 }
 
-# WHAT: what is known of the training. Uses the caller's `down`
+# Uses the caller's `down`, as those below do
+ways_on() {
+  printf '%s' "Follow it: scripts/paperspace run --follow${down:+ --down}; stop it: scripts/paperspace ssh tmux kill-session -t training"
+}
+
+interrupted_start() {
+  interrupted_run "Interrupted while the training was being started: it may run on the machine all the same."
+}
+
+interrupted_following() {
+  interrupted_run "Not followed any more; the training goes on${down:+, and the machine stays on when it ends (its idle guard stops it later)}."
+}
+
+# WHAT: what is known of the training
 interrupted_run() {
-  trap - INT TERM HUP
+  on_interrupt
   say ""
   say "$1"
-  say "Follow it: scripts/paperspace run --follow${down:+ --down}; stop it: scripts/paperspace ssh tmux kill-session -t training"
+  say "$(ways_on)"
+  exit 130
+}
+
+interrupted_pull() {
+  on_interrupt
+  say ""
+  say "Interrupted while the results were pulled: the machine stays on, and is billed. Go on: scripts/paperspace pull, then down"
   exit 130
 }

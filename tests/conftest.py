@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,25 @@ def train(command: Command) -> Command:
     return run
 
 
+def steps_of(checkpoint: Path) -> int:
+    return int(checkpoint.stem.split("_")[1])
+
+
 def last_checkpoint(folder: Path) -> Path:
     """The checkpoint of the most steps below `folder`."""
-    checkpoints = sorted(folder.rglob("*.ckpt"), key=lambda path: int(path.stem.split("_")[1]))
+    checkpoints = sorted(folder.rglob("*.ckpt"), key=steps_of)
     assert checkpoints, f"no checkpoint below {folder}"
     return checkpoints[-1]
+
+
+def wait_for_checkpoint(process: subprocess.Popen[Any], folder: Path, steps: int) -> None:
+    """Until the training has saved a checkpoint of `steps` or more below `folder`; kills it where that doesn't come."""
+    deadline = time.monotonic() + 240
+    while not any(steps_of(path) >= steps for path in folder.rglob("*.ckpt")):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"no checkpoint of {steps} steps: {process.communicate()[1]}")
+        time.sleep(0.05)
 
 
 def load(checkpoint: Path) -> dict[str, Any]:

@@ -3,12 +3,11 @@
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import BIN, TINY_CRAFTER, Command, clean_environment, last_checkpoint, load
+from conftest import BIN, TINY_CRAFTER, Command, clean_environment, last_checkpoint, load, wait_for_checkpoint
 
 EXPERIMENT = ["exp=dnp_crafter_small", *TINY_CRAFTER]
 
@@ -157,10 +156,7 @@ def test_a_full_disk_ends_a_training_with_a_sentence_and_keeps_its_good_checkpoi
             stderr=subprocess.PIPE,
             text=True,
         )
-        deadline = time.monotonic() + 240
-        while not list(disk.rglob("ckpt_80_*.ckpt")):
-            assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1][-3000:]
-            time.sleep(0.05)
+        wait_for_checkpoint(process, disk, steps=80)
         with filler.open("wb") as file:
             try:
                 while True:

@@ -7,7 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from conftest import BIN, TINY_CRAFTER, Command, clean_environment, differences, last_checkpoint, load, same
+from conftest import (
+    BIN,
+    TINY_CRAFTER,
+    Command,
+    clean_environment,
+    differences,
+    last_checkpoint,
+    load,
+    same,
+    steps_of,
+    wait_for_checkpoint,
+)
 
 from sheeprl_dnp.envs.episodes import read_episodes
 
@@ -20,10 +31,7 @@ def kill_in_the_middle(folder: Path) -> None:
     with subprocess.Popen(
         command, cwd=folder, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        deadline = time.monotonic() + 240
-        while not list(folder.rglob("ckpt_160_*.ckpt")):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for_checkpoint(process, folder, steps=160)
         time.sleep(0.3)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
@@ -37,7 +45,7 @@ def test_a_killed_training_goes_on_as_it_was_saved_and_to_more_steps(train: Comm
     kill_in_the_middle(tmp_path)
     checkpoint = last_checkpoint(tmp_path / "logs")
     saved = load(checkpoint)
-    steps = int(checkpoint.stem.split("_")[1])
+    steps = steps_of(checkpoint)
     saved_rows = buffer_rows(saved, steps // 2)
     total = steps + 80
     train(*RUN, f"algo.total_steps={total}", f"checkpoint.resume_from={checkpoint}", "run_name=resumed")

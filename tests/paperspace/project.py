@@ -1,6 +1,7 @@
 """A throwaway checkout of the project, and a machine that it is on."""
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -111,6 +112,17 @@ def following(checkout: Path, environment: dict[str, str]) -> Iterator[Callable[
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+
+
+def wait_until_shown(process: subprocess.Popen[str], text: str) -> None:
+    """The command has printed `text`: what the machine has done, it may not know yet."""
+    assert process.stdout
+    printed = b""
+    while text.encode() not in printed:
+        readable, _, _ = select.select([process.stdout], [], [], 60)
+        part = os.read(process.stdout.fileno(), 4096) if readable else b""
+        assert part, printed
+        printed += part
 
 
 WRITE_ENTRY = """

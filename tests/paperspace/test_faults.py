@@ -168,7 +168,7 @@ def test_no_capacity_is_retried_as_long_as_the_user_says(api: FakeApi, paperspac
 def test_no_capacity_to_the_end_of_the_retries(api: FakeApi, paperspace: Paperspace) -> None:
     api.fault(START, 400, FULL, times=99)
     begin = time.monotonic()
-    assert "no A4000 free" in error(paperspace, "up", "--retry", "0.05")
+    assert "no A4000 free" in error(paperspace, "up", "--retry", "0.15")
     assert time.monotonic() - begin > 2
     assert len(api.sent(START)) > 1
 
@@ -216,20 +216,20 @@ def test_a_stop_that_fails_by_event(api: FakeApi, paperspace: Paperspace) -> Non
 def test_stuck_on_the_way_up(api: FakeApi, paperspace: Paperspace, state: str) -> None:
     api.machine.set("off" if state == "starting" else state)
     api.machine.stuck.add(state)
-    result = paperspace("up", PAPERSPACE_UP_TIMEOUT="2", PAPERSPACE_POLL_SECONDS="0.01")
+    result = paperspace("up", PAPERSPACE_UP_TIMEOUT="5", PAPERSPACE_POLL_SECONDS="0.01")
     assert result.returncode == 1 and result.stdout == ""
     assert api.requests[-1].moment - api.requests[0].moment < 20
-    assert f"still {state} after 2 s, and may be billed ($0.76/h) until it is off" in result.stderr
+    assert f"still {state} after 5 s, and may be billed ($0.76/h) until it is off" in result.stderr
 
 
 @pytest.mark.parametrize("state", ["stopping", "upgrading", "starting"])
 def test_stuck_on_the_way_down(api: FakeApi, paperspace: Paperspace, state: str) -> None:
     api.machine.set("ready" if state == "stopping" else state)
     api.machine.stuck.add(state)
-    result = paperspace("down", PAPERSPACE_DOWN_TIMEOUT="2")
+    result = paperspace("down", PAPERSPACE_DOWN_TIMEOUT="5")
     assert result.returncode == 1 and result.stdout == ""
     assert api.requests[-1].moment - api.requests[0].moment < 20
-    assert f"still {state} after 2 s, and may be billed ($0.76/h) until it is off" in result.stderr
+    assert f"still {state} after 5 s, and may be billed ($0.76/h) until it is off" in result.stderr
 
 
 def test_a_stop_that_is_refused(api: FakeApi, paperspace: Paperspace) -> None:

@@ -1,16 +1,15 @@
 """`run` and `pull`: a training in a real tmux on the machine, over a real sshd that cuts connections."""
 
 import os
-import select
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from .project import Command, commit, git
+from .project import Command, commit, git, wait_until_shown
 from .sshd import Sshd, wait_for
 
 Following = Callable[..., subprocess.Popen[str]]
@@ -26,17 +25,6 @@ def interrupt(process: subprocess.Popen[str]) -> str:
     """Ctrl-C, and what was printed."""
     os.killpg(process.pid, signal.SIGINT)
     return process.communicate(timeout=30)[0]
-
-
-def wait_until_shown(process: subprocess.Popen[str], text: str) -> None:
-    """The command follows the training now; what is in the log may be written before that."""
-    assert process.stdout
-    printed = b""
-    while text.encode() not in printed:
-        readable, _, _ = select.select([process.stdout], [], [], 60)
-        part = os.read(process.stdout.fileno(), 4096) if readable else b""
-        assert part, printed
-        printed += part
 
 
 def log(machine: Sshd) -> str:
@@ -111,12 +99,15 @@ def test_a_training_survives_a_cut_connection_and_is_followed_again(machine: Ssh
 
 
 @pytest.fixture
-def starting(machine: Sshd, following: Following, checkout: Path) -> subprocess.Popen[str]:
-    """The command, while the machine sets the project up."""
-    commit(checkout, "scripts/setup", "#!/bin/sh\nmkdir -p logs\ntouch logs/starting\nsleep 5\n")
+def starting(machine: Sshd, following: Following, checkout: Path) -> Iterator[subprocess.Popen[str]]:
+    """The command, while the machine sets the project up; in the end that fails."""
+    wait = "while [ -e logs/starting ]; do sleep 0.1; done"
+    commit(checkout, "scripts/setup", f"#!/bin/sh\nmkdir -p logs\ntouch logs/starting\n{wait}\nexit 1\n")
     process = following("run", "x")
-    wait_for((machine.project / "logs" / "starting").exists, "the start")
-    return process
+    mark = machine.project / "logs" / "starting"
+    wait_for(mark.exists, "the start")
+    yield process
+    mark.unlink()
 
 
 def test_ctrl_c_while_a_training_starts_says_that_it_may_run(starting: subprocess.Popen[str]) -> None:
@@ -132,6 +123,15 @@ def test_a_connection_lost_while_a_training_starts_says_that_it_may_run(
     output, _ = starting.communicate(timeout=60)
     assert starting.returncode == 1, output
     assert "it may run on the machine" in output and "run --follow" in output
+
+
+def test_a_second_training_does_not_start_while_one_starts(
+    starting: subprocess.Popen[str], machine: Sshd, command: Command
+) -> None:
+    interrupt(starting)
+    result = command("run", "y")
+    assert result.returncode == 1 and "Another training was being started" in result.stderr
+    assert not log(machine)
 
 
 def test_ctrl_c_stops_following_and_not_the_training(
@@ -183,6 +183,18 @@ def test_without_the_results_the_machine_stays_on(machine: Sshd, command: Comman
     assert api.machine.state == "ready"
 
 
+def test_ctrl_c_while_results_are_pulled_says_that_the_machine_stays_on(
+    machine: Sshd, following: Following, api
+) -> None:
+    machine.program("ls", "#!/bin/sh\ntouch logs/pulling\nsleep 60\n")
+    process = following("run", "--down", "x")
+    wait_for((machine.project / "logs" / "pulling").exists, "the pull")
+    output = interrupt(process)
+    assert process.returncode == 130, output
+    assert "the machine stays on, and is billed" in output and "scripts/paperspace pull, then down" in output
+    assert api.machine.state == "ready"
+
+
 def test_a_killed_training_is_a_failure_and_the_machine_is_stopped(machine: Sshd, following: Following, api) -> None:
     process = following("run", "x", "until=never", "--down")
     wait_until_shown(process, "\ntraining exp=x")
@@ -214,7 +226,9 @@ def test_pull_adds_and_renews_and_never_deletes(machine: Sshd, command: Command,
         (run / f"{text}.txt").write_text(f"{text}\n")
         (run / "memmap_buffer").mkdir()
         (run / "memmap_buffer" / text).write_text("large\n")
+    # rsync compares whole seconds
     os.utime(checkout / "logs/runs/run/both.txt", (1, 1))
+    os.utime(machine.project / "logs/runs/run/both.txt", (2, 2))
     for _ in range(2):
         result = command("pull")
         assert result.returncode == 0, result.stderr

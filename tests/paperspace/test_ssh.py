@@ -2,20 +2,19 @@
 
 import stat
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from .conftest import API_KEY
-from .project import Command
+from .project import Command, wait_until_shown
 from .sshd import Sshd, wait_for
 
 
 def test_up_waits_for_an_sshd_that_comes_late(api, dead_machine: Sshd, command: Command, tmp_path: Path) -> None:
     def start_late() -> None:
-        wait_for((tmp_path / "front" / "environment").exists, "a first try of ssh")
-        time.sleep(1)
+        tries = tmp_path / "front" / "environment"
+        wait_for(lambda: tries.exists() and tries.read_text().count(" HOME=") > 1, "a second try of ssh")
         dead_machine.start()
 
     thread = threading.Thread(target=start_late)
@@ -150,9 +149,8 @@ def test_the_key_of_the_api_stays_here(machine: Sshd, command: Command, tmp_path
 
 
 def test_a_session_that_was_cut_off_says_so(entry, sshd: Sshd, following) -> None:
-    process = following("ssh", "sleep 60")
-    wait_for(sshd.sessions, "a session")
-    time.sleep(0.5)
+    process = following("ssh", "echo there; sleep 60")
+    wait_until_shown(process, "there")
     sshd.cut()
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 255

@@ -67,7 +67,7 @@ def wait_for(path: Path, pattern: str, seconds: float) -> None:
     end = time.monotonic() + seconds
     while not list(path.glob(pattern)):
         assert time.monotonic() < end, f"no {pattern} in {path}"
-        time.sleep(0.2)
+        time.sleep(0.02)
 
 
 def assert_is_whole(run: Run) -> None:
@@ -88,6 +88,7 @@ def assert_is_whole(run: Run) -> None:
     assert [episode["seed"] for episode in run.load("evaluation_default.json")["episodes"]] == [0, 1]
 
 
+@pytest.mark.timeout(1200)
 def test_a_killed_study_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     command = new_study(folder, ARMS[1:], "1")
