@@ -4,6 +4,9 @@
 # Where `run --debug` waits, on the loopback of both sides; .vscode/launch.json attaches there
 readonly DEBUG_PORT=5678
 
+# What is known of a training whose start was cut off
+readonly MAY_RUN="while the training was being started: it may run on the machine all the same."
+
 cmd_run() {
   local down="" debug="" follow="" overrides=() branch
   while (($#)); do
@@ -39,14 +42,14 @@ start_training() {
   update_machine "$branch"
   say "Starting on the machine, at $(git_here log -1 --format='%h %s'): sheeprl ${overrides[*]}"
   on_interrupt interrupted_start
-  ssh_script "$REPO/infra/remote/training" start "$(remote_dir)" "$port" "${overrides[@]}" >&2 || code=$?
+  on_training start "$port" "${overrides[@]}" >&2 || code=$?
   case "$code" in
     0) ;;
     4)
       refuse_second_training
       die "Another training was being started on the machine, so this one was not. Follow it: scripts/paperspace run --follow"
       ;;
-    255) die "The connection was lost while the training was being started: it may run on the machine all the same. $(ways_on)" ;;
+    255) die "The connection was lost $MAY_RUN $(ways_on)" ;;
     *) die "The training did not start on the machine; the reason is above." ;;
   esac
   [[ -z "$debug" ]] || say "It waits for a debugger: in VS Code, start \"Attach to run --debug\" (port $DEBUG_PORT, forwarded while this command runs)."
@@ -126,31 +129,27 @@ wait_again() {
   ssh_wait "$PAPERSPACE_UP_TIMEOUT"
 }
 
+# LINE...: the last words of a command that was interrupted
+end_interrupted() {
+  on_interrupt
+  say ""
+  printf '%s\n' "$@" >&2
+  exit 130
+}
+
 # Uses the caller's `down`, as those below do
 ways_on() {
   printf '%s' "Follow it: scripts/paperspace run --follow${down:+ --down}; stop it: scripts/paperspace ssh tmux kill-session -t training"
 }
 
 interrupted_start() {
-  interrupted_run "Interrupted while the training was being started: it may run on the machine all the same."
+  end_interrupted "Interrupted $MAY_RUN" "$(ways_on)"
 }
 
 interrupted_following() {
-  interrupted_run "Not followed any more; the training goes on${down:+, and the machine stays on when it ends (its idle guard stops it later)}."
-}
-
-# WHAT: what is known of the training
-interrupted_run() {
-  on_interrupt
-  say ""
-  say "$1"
-  say "$(ways_on)"
-  exit 130
+  end_interrupted "Not followed any more; the training goes on${down:+, and the machine stays on when it ends (its idle guard stops it later)}." "$(ways_on)"
 }
 
 interrupted_pull() {
-  on_interrupt
-  say ""
-  say "Interrupted while the results were pulled: the machine stays on, and is billed. Go on: scripts/paperspace pull, then down"
-  exit 130
+  end_interrupted "Interrupted while the results were pulled: the machine stays on, and is billed. Go on: scripts/paperspace pull, then down"
 }

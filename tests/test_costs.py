@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY_AGENT
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from sheeprl.utils.utils import dotdict
 from test_configs import experiment
 
@@ -22,8 +22,11 @@ OBSERVATIONS = gym.spaces.Dict(
 
 
 def counted(arm: str, *overrides: str) -> dict:
-    cfg = experiment(f"exp={arm}", *TINY_AGENT, *overrides)
-    return costs(dotdict(OmegaConf.to_container(cfg, resolve=True)), OBSERVATIONS, gym.spaces.Discrete(17))
+    return costs_of(experiment(f"exp={arm}", *TINY_AGENT, *overrides), actions=17)
+
+
+def costs_of(cfg: DictConfig, actions: int) -> dict:
+    return costs(dotdict(OmegaConf.to_container(cfg, resolve=True)), OBSERVATIONS, gym.spaces.Discrete(actions))
 
 
 def test_a_multiply_add_is_two_operations() -> None:
@@ -57,8 +60,7 @@ def test_the_control_with_more_updates_costs_what_pondering_costs() -> None:
     spent = []
     for arm in ("dnp_lights_out", "dnp_lights_out_more_updates"):
         cfg = experiment(f"exp={arm}")
-        flops = costs(dotdict(OmegaConf.to_container(cfg, resolve=True)), OBSERVATIONS, gym.spaces.Discrete(9))["flops"]
-        spent.append(cfg.algo.replay_ratio * flops["per_gradient_step"])
+        spent.append(cfg.algo.replay_ratio * costs_of(cfg, actions=9)["flops"]["per_gradient_step"])
     assert spent[1] == pytest.approx(spent[0], rel=0.05)
 
 

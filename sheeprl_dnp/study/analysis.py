@@ -42,6 +42,11 @@ def compare(values: BySeed, baseline: BySeed | None) -> dict[str, Any] | None:
     return result
 
 
+def by_seed(compared: Mapping[str, Any] | None) -> BySeed:
+    """The values that `compare` was given."""
+    return compared["by_seed"] if compared else {}
+
+
 def between_arms(arms: Mapping[str, BySeed]) -> list[dict[str, Any]]:
     """The `difference` of each `arm` from each one before it (`than`); an arm without values has none."""
     names = [name for name, values in arms.items() if values]

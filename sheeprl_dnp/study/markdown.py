@@ -1,6 +1,7 @@
 """The text of a report: `report.md`."""
 
 from sheeprl_dnp.study import tables
+from sheeprl_dnp.study.analysis import by_seed
 from sheeprl_dnp.study.results import Results
 
 
@@ -70,19 +71,14 @@ def _unpaired(results: Results) -> str:
     first, *others = results["arms"].items()
     said = []
     for part in ("training", "frozen"):
-        base = _seeds_of(first[1], part)
+        base = by_seed(first[1][part]["reward"]).keys()
         for name, arm in others:
-            own = _seeds_of(arm, part)
+            own = by_seed(arm[part]["reward"]).keys()
             if own and base and not own & base:
                 said.append(f"`{name}`, {part}: unpaired, since it shares no seed with `{first[0]}`")
             elif base and own - base:
                 said.append(f"`{name}`, {part}: of {len(own & base)} of its {len(own)} seeds")
     return f" ({'; '.join(said)})" if said else ""
-
-
-def _seeds_of(arm: Results, part: str) -> set[int]:
-    reward = arm[part]["reward"]
-    return set(reward["by_seed"]) if reward else set()
 
 
 def _protocol_notes(results: Results) -> list[str]:

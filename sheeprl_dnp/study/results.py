@@ -22,6 +22,7 @@ from sheeprl_dnp.study.run_results import (
 )
 
 Results = dict[str, Any]
+RunsOf = Mapping[str, Sequence[RunResults]]  # by arm
 
 DIGITS = 10  # significant ones, of each number
 
@@ -42,7 +43,8 @@ def analyse(study: Path, config: StudyConfig) -> Results:
         reason = f"none of its episodes ended within the first {budget:,} steps: reported without its training episodes"
         problems.append(Problem(Run(study, *key).name, reason))
     size = analysis.bin_size(budget)
-    arms = {arm: _arm(arm, config.arms[0], runs, trainings, size) for arm in config.arms}
+    runs_of = {arm: [run for run in runs if run.run.arm == arm] for arm in config.arms}
+    arms = {arm: _arm(arm, config.arms[0], runs_of, trainings, size) for arm in config.arms}
     content = {
         "study": study.resolve().name,
         "runs": {"finished": len(runs), "of": len(config.arms) * len(config.seeds)},
@@ -54,7 +56,7 @@ def analyse(study: Path, config: StudyConfig) -> Results:
         "evaluations": asdict(config.evaluations),
         "worlds": _worlds(runs),
         "arms": arms,
-        "between_arms": _between_arms(arms, runs),
+        "between_arms": _between_arms(arms, runs_of),
         "configuration": _configuration(study, config),
         "problems": [asdict(problem) for problem in problems],
         "machines": _machines(runs),
@@ -71,9 +73,9 @@ def _rounded(value: Any) -> Any:
     return [_rounded(element) for element in value] if isinstance(value, list) else value
 
 
-def _arm(arm: str, first: str, runs: Sequence[RunResults], trainings: Mapping[Any, Training], size: int) -> Results:
+def _arm(arm: str, first: str, runs_of: RunsOf, trainings: Mapping[Any, Training], size: int) -> Results:
     """Of an arm, and against the first."""
-    own, base = [[run for run in runs if run.run.arm == name] for name in (arm, first)]
+    own, base = runs_of[arm], runs_of[first]
     training, base_training = _trainings(trainings, arm), _trainings(trainings, first)
     fewest = _fewest(trainings.values())
     return {
@@ -97,29 +99,24 @@ def _arm(arm: str, first: str, runs: Sequence[RunResults], trainings: Mapping[An
     }
 
 
-def _between_arms(arms: Mapping[str, Results], runs: Sequence[RunResults]) -> Results:
+def _between_arms(arms: Mapping[str, Results], runs_of: RunsOf) -> Results:
     """Each arm less each other one, by what is measured; without the measures that no two arms have."""
     levels = [
         level["difficulty"] for arm in arms.values() if arm["difficulty"] for level in arm["difficulty"]["levels"]
     ]
     measures = {
         "score of the training episodes (%)": {
-            arm: _by_seed(content["training"]["score"]) for arm, content in arms.items()
+            arm: analysis.by_seed(content["training"]["score"]) for arm, content in arms.items()
         },
         "reward of an episode, frozen policy": {
-            arm: _by_seed(content["frozen"]["reward"]) for arm, content in arms.items()
+            arm: analysis.by_seed(content["frozen"]["reward"]) for arm, content in arms.items()
         },
     }
     if len(set(levels)) > 1:
-        own = {arm: [run for run in runs if run.run.arm == arm] for arm in arms}
-        hardest = {arm: pondering.returns_at(max(levels), own[arm]) for arm in arms}
+        hardest = {arm: pondering.returns_at(max(levels), runs) for arm, runs in runs_of.items()}
         measures[f"reward of an episode of the highest difficulty, {max(levels):g}, frozen policy"] = hardest
     found = {measure: analysis.between_arms(values) for measure, values in measures.items()}
     return {measure: pairs for measure, pairs in found.items() if pairs}
-
-
-def _by_seed(measure: Results | None) -> dict[int, float]:
-    return measure["by_seed"] if measure else {}
 
 
 def _trainings(trainings: Mapping[Any, Training], arm: str) -> dict[int, Training]:
