@@ -15,7 +15,7 @@ from sheeprl.algos.dreamer_v3.agent import build_agent as build_dreamer_v3_agent
 from sheeprl.utils.utils import dotdict
 from test_configs import experiment
 
-from sheeprl_dnp.dreamer_v3_ponder.agent import PonderActor, PonderedSteps, build_agent
+from sheeprl_dnp.dreamer_v3_ponder.agent import PlayerActor, PonderActor, PonderedSteps, build_agent
 from sheeprl_dnp.dreamer_v3_ponder.parameters import count_parameters
 
 OBSERVATIONS = gym.spaces.Dict(
@@ -169,6 +169,20 @@ def test_the_player_halts_by_the_configured_rule(halting: str, expected: int) ->
         player.get_actions(observations(cfg.env.num_envs))
     assert steps.compute_and_reset() == expected
     assert steps.compute_and_reset() is None
+
+
+def test_shuffled_ponder_steps_are_those_of_the_next_environment() -> None:
+    cfg, steps = config(), PonderedSteps()
+    actor, states = agent(cfg)[1].module, latents(cfg, 1, 40)
+    torch.manual_seed(1)
+    own = actor(states).halts
+    torch.manual_seed(1)
+    _, (policy,) = PlayerActor(actor, steps, "shuffled", 0.5)(states)
+    (expected,) = actor(states, halts=torch.cat((own[:, 1:], own[:, :1]), -1)).policies
+    torch.testing.assert_close(policy.probs, expected.probs)
+    (unshuffled,) = actor(states, halts=own).policies
+    assert not torch.allclose(policy.probs, unshuffled.probs)
+    assert steps.compute_and_reset() == pytest.approx(own.float().mean().item())
 
 
 def test_the_player_stops_computing_when_every_environment_has_halted() -> None:

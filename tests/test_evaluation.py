@@ -145,6 +145,17 @@ def test_a_forced_number_of_ponder_steps_is_what_the_agent_takes(command: Comman
     assert results["steps"] == results["mean_ponder_steps"] == steps
 
 
+def test_shuffled_ponder_steps_are_played(command: Command, run: Path) -> None:
+    checkpoint = last_checkpoint(run)
+    results = []
+    for steps in ("sample", "shuffled"):
+        assert play(command, checkpoint, "--episodes", 4, "--envs", 2, "--steps", steps).returncode == 0
+        results.append(json.loads(checkpoint.with_suffix(f".eval_{steps}.json").read_text()))
+    assert [result["steps"] for result in results] == ["sample", "shuffled"]
+    assert results[0]["episodes"] != results[1]["episodes"]
+    assert 1 < results[1]["mean_ponder_steps"] < 4
+
+
 def test_a_video_is_recorded(command: Command, run: Path) -> None:
     checkpoint = last_checkpoint(run)
     result = play(command, checkpoint, "--episodes", 1, "--video")
@@ -153,11 +164,12 @@ def test_a_video_is_recorded(command: Command, run: Path) -> None:
     assert len(videos) == 1 and videos[0].stat().st_size > 1000
 
 
-def of_one_step(checkpoint: Path, folder: Path) -> Path:
-    """The checkpoint in a run with `max_halts=1`."""
+def changed(checkpoint: Path, folder: Path, value: str, other: str) -> Path:
+    """The checkpoint in a run with another value in its configuration."""
     config = (checkpoint.parents[1] / "config.yaml").read_text()
+    assert value in config
     (folder / "checkpoint").mkdir(parents=True)
-    (folder / "config.yaml").write_text(config.replace("max_halts: 4", "max_halts: 1"))
+    (folder / "config.yaml").write_text(config.replace(value, other))
     return Path(shutil.copy(checkpoint, folder / "checkpoint"))
 
 
@@ -171,6 +183,15 @@ def of_one_step(checkpoint: Path, folder: Path) -> Path:
             ["{one_step}", "--steps", "2"],
             "`--steps=2` is for agents that ponder: `CKPT={one_step}` is of `max_halts=1`",
         ),
+        (
+            ["{fixed}", "--steps", "shuffled"],
+            "`--steps=shuffled` is for agents that learn to halt: `CKPT={fixed}` is of `learn_halting=False`",
+        ),
+        (["{baseline}", "--steps", "shuffled", "--envs", "1"], "--steps=shuffled is for 2 environments or more"),
+        (
+            ["{baseline}", "--steps", "shuffled", "--episodes", "1"],
+            "--envs and --episodes must be whole numbers from 2",
+        ),
         (["{baseline}", "--steps", "never"], "'never' is not a whole number from 1"),
         (["{baseline}", "--episodes", "0"], "'0' is not a whole number from 1"),
         ([], "CKPT"),
@@ -180,7 +201,13 @@ def test_what_cannot_be_evaluated_is_named(
     command: Command, run: Path, baseline: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "away.ckpt").write_bytes(baseline.read_bytes())
-    names = {"run": run, "baseline": baseline, "one_step": of_one_step(last_checkpoint(run), tmp_path / "one_step")}
+    checkpoint = last_checkpoint(run)
+    names = {
+        "run": run,
+        "baseline": baseline,
+        "one_step": changed(checkpoint, tmp_path / "one_step", "max_halts: 4", "max_halts: 1"),
+        "fixed": changed(checkpoint, tmp_path / "fixed", "learn_halting: true", "learn_halting: false"),
+    }
     result = play(command, *[argument.format(**names) for argument in arguments])
     assert result.returncode != 0
     assert message.format(**names) in result.stderr and "Traceback" not in result.stderr

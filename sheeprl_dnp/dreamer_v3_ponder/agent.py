@@ -22,6 +22,7 @@ from sheeprl.utils.fabric import get_single_device_fabric, setup_module
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
 from sheeprl_dnp.dreamer_v3_ponder.parameters import count_parameters, dreamer_v3_actor_parameters, fit_trunk
 from sheeprl_dnp.pondernet import Halted, HaltedAt, PonderNet, halting_head
 
@@ -170,7 +171,12 @@ class PonderedSteps:
 
 
 class PlayerActor(nn.Module):
-    """The pondering actor as the player calls it: halting by the configured rule, and counting its steps."""
+    """The pondering actor as the player calls it: halting by the configured rule, and counting its steps.
+
+    Args:
+        halting: as for `PonderActor`, or `SHUFFLED`: each environment acts at the ponder step that was sampled for the
+            next one. The steps are then taken as often as by the rule `sample`, but not where the actor chose them.
+    """
 
     def __init__(self, actor: PonderActor, steps: PonderedSteps, halting: str | int, threshold: float) -> None:
         super().__init__()
@@ -183,7 +189,11 @@ class PlayerActor(nn.Module):
     def forward(
         self, state: Tensor, greedy: bool = False, mask: dict[str, Tensor] | None = None
     ) -> tuple[Sequence[Tensor], Sequence[Distribution]]:
-        pondered = self.actor(state, greedy, mask, halting=self.halting, threshold=self.threshold)
+        if self.halting == SHUFFLED:
+            halts = self.actor(state, greedy, mask, halting="sample").halts.roll(-1, dims=-1)
+            pondered = self.actor(state, greedy, mask, halts=halts)
+        else:
+            pondered = self.actor(state, greedy, mask, halting=self.halting, threshold=self.threshold)
         self.steps.update(pondered.halts)
         return pondered.actions, pondered.policies
 

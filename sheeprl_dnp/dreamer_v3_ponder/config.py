@@ -7,6 +7,7 @@ from sheeprl_dnp.runs import ConfigError
 
 CONTINUATIONS = ("sample", "commit")
 HALTING_RULES = ("sample", "threshold")
+SHUFFLED = "shuffled"  # a rule of evaluations alone: see `agent.PlayerActor`
 
 
 def _is_count(value: Any) -> bool:
@@ -37,6 +38,11 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 def ponders(algo: dict[str, Any]) -> bool:
     """Whether a section `algo`, of either algorithm, is of an actor that takes more than one ponder step."""
     return "ponder" in algo and algo["ponder"]["max_halts"] > 1
+
+
+def learns_to_halt(algo: dict[str, Any]) -> bool:
+    """Whether it is of an actor that chooses at which ponder step it halts."""
+    return ponders(algo) and algo["ponder"]["learn_halting"]
 
 
 def choices(ponder: dict[str, Any]) -> int:

@@ -23,7 +23,6 @@ from sheeprl.utils.utils import dotdict
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sheeprl_dnp.costs import save_costs
-from sheeprl_dnp.dreamer_v3_ponder.config import ponders
 from sheeprl_dnp.envs.episodes import checkpoint_step, resumed_from, versions
 from sheeprl_dnp.runs import ConfigError, load_checkpoint, load_run_config, replace_file, write_json
 from sheeprl_dnp.study.evaluate import evaluate_checkpoint
@@ -152,15 +151,14 @@ def finish(run: Run, config: StudyConfig, checkpoint: Path) -> None:
     save_costs(cfg, run.folder)
     save_metrics(run)
     evaluate(run, "default", checkpoint, config.evaluations.episodes, None)
-    if ponders(cfg.algo):
-        for steps in config.evaluations.forced_steps:
-            evaluate(run, str(steps), checkpoint, config.evaluations.forced_episodes, steps)
+    for steps in config.evaluations.forced_on(cfg.algo):
+        evaluate(run, str(steps), checkpoint, config.evaluations.forced_episodes, steps)
     state = load_checkpoint(str(checkpoint))
     finished = {"steps": checkpoint_step(checkpoint), "gradient_steps": int(state["per_rank_gradient_steps"])}
     write_json(run.folder / "finished.json", finished | {"checkpoint": str(checkpoint.relative_to(run.folder))})
 
 
-def evaluate(run: Run, rule: str, checkpoint: Path, episodes: int, steps: int | None) -> None:
+def evaluate(run: Run, rule: str, checkpoint: Path, episodes: int, steps: int | str | None) -> None:
     path = run.folder / f"evaluation_{rule}.json"
     if not path.is_file():
         results = evaluate_checkpoint(checkpoint, episodes=episodes, steps=steps)

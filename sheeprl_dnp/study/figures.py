@@ -36,6 +36,7 @@ REFERENCES = {
     "dreamerv2": ("DreamerV2", {"color": "#444444", "linestyle": (0, (8, 2))}),
 }
 STAR = {"marker": "*", "markersize": 14, "markeredgecolor": "black", "linestyle": "none"}
+HOLLOW_STAR = {"marker": "*", "markersize": 14, "markerfacecolor": "white", "linestyle": "none"}
 DASHES = {"linestyle": "--", "linewidth": 1}
 PANELS = {
     "training": "training, all episodes",
@@ -153,6 +154,8 @@ def forced_steps(results: Results) -> Figure | None:
     for name, arm in results["arms"].items():
         _own_rule(axes, arm, arm_style(results, name))
     axes.plot([], [], **STAR, color="#999999", label="by the own halting rule")
+    if any(arm["shuffled"] for arm in results["arms"].values()):
+        axes.plot([], [], **HOLLOW_STAR, color="#999999", label="by its steps, shuffled")
     for trained in sorted({arm["trained_steps"] for arm in arms.values()} - {None}):
         mark_trained_steps(axes, trained)
     axes.set_xticks(sorted({point["steps"] for arm in arms.values() for point in arm["forced_steps"]}))
@@ -164,7 +167,10 @@ def forced_steps(results: Results) -> Figure | None:
 
 
 def _own_rule(axes: Axes, arm: Results, style: Results) -> None:
-    """An agent by its own halting rule: a star at its mean steps; a line for one that doesn't ponder."""
+    """An agent by its own halting rule: a star at its mean steps, hollow where they are shuffled.
+
+    A line for one that doesn't ponder.
+    """
     frozen = arm["frozen"]
     if not frozen["reward"]:
         return
@@ -172,6 +178,9 @@ def _own_rule(axes: Axes, arm: Results, style: Results) -> None:
     if arm["trained_steps"]:
         star = STAR | {"color": style["color"], "zorder": 5}
         bars(axes, [frozen["ponder_steps"]["mean"]["value"]], [reward], **star)
+        if arm["shuffled"]:
+            hollow = HOLLOW_STAR | {"color": style["color"], "zorder": 5}
+            bars(axes, [arm["shuffled"]["ponder_steps"]["value"]], [arm["shuffled"]["reward"]], **hollow)
         return
     axes.axhline(reward["value"], color=style["color"], linestyle="--", label=f"{style['label']} (does not ponder)")
     if reward["low"] is not None:

@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, learns_to_halt, ponders
 from sheeprl_dnp.envs.episodes import checkpoint_step, versions
 from sheeprl_dnp.runs import MAX_SEED, ConfigError, replace_file
 
@@ -36,14 +37,25 @@ class Evaluations:
     """
 
     episodes: int = 100  # with the halting rule of the training
-    forced_steps: tuple[int, ...] = ()  # the numbers of ponder steps that are tried in turn on agents that ponder
+    # Tried in turn on agents that ponder: numbers of ponder steps, and `shuffled` on those that learn to halt
+    forced_steps: tuple[int | str, ...] = ()
     forced_episodes: int = 50  # for each of them
 
     def __post_init__(self) -> None:
         _check("episodes", self.episodes, _is_number(self.episodes, 1), "a whole number from 1")
         _check("forced_episodes", self.forced_episodes, _is_number(self.forced_episodes, 1), "a whole number from 1")
-        valid = _are_different(self.forced_steps) and all(_is_number(steps, 1) for steps in self.forced_steps)
-        _check("forced_steps", self.forced_steps, valid, "whole numbers from 1, each once")
+        valid = _are_different(self.forced_steps)
+        valid = valid and all(steps == SHUFFLED or _is_number(steps, 1) for steps in self.forced_steps)
+        _check("forced_steps", self.forced_steps, valid, f"whole numbers from 1, each once, or `{SHUFFLED}`")
+        if SHUFFLED in self.forced_steps:
+            enough = self.forced_episodes > 1
+            _check("forced_episodes", self.forced_episodes, enough, f"from 2, since `forced_steps` has `{SHUFFLED}`")
+
+    def forced_on(self, algo: dict[str, Any]) -> list[int | str]:
+        """Of `forced_steps`, those for an agent of this configuration."""
+        if not ponders(algo):
+            return []
+        return [steps for steps in self.forced_steps if steps != SHUFFLED or learns_to_halt(algo)]
 
 
 @dataclass(frozen=True)

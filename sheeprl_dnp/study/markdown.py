@@ -129,8 +129,13 @@ def _forced(results: Results) -> list[list[str]]:
         f"Episodes of a run: {counts['episodes']} by its own rule, {counts['forced_episodes']} with each forced number "
         "of steps, in the same worlds as far as both go."
     )
-    said = ["What more steps bring: differences, paired by seed, with Student's t interval."]
-    return [*([title, [episodes], table] if table else []), *([said, gains] if gains else [])]
+    shuffled = (
+        "Shuffled: an action is taken at the ponder step that was sampled in another environment, so that each step is "
+        "taken as often as by the own rule, but not where the agent chose it."
+    )
+    notes = [episodes, *([shuffled] if any(arm["shuffled"] for arm in results["arms"].values()) else [])]
+    said = ["What the one brings over the other: differences, paired by seed, with Student's t interval."]
+    return [*([title, [" ".join(notes)], table] if table else []), *([said, gains] if gains else [])]
 
 
 def _difficulty(results: Results) -> list[list[str]]:

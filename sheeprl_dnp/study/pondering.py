@@ -1,11 +1,12 @@
 """What the ponder steps do: how the halting changes in training, what forced numbers of steps bring, and difficulty."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
+from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
 from sheeprl_dnp.pondernet import expected_steps, log_prior
 from sheeprl_dnp.study.analysis import binned, curve, estimate
 from sheeprl_dnp.study.run_results import DEFAULT, Evaluation, RunResults, world_of
@@ -47,42 +48,72 @@ def halting(runs: Sequence[RunResults], bin_size: int) -> dict[str, Any] | None:
 
 def forced_steps(runs: Sequence[RunResults]) -> list[dict[str, Any]]:
     """The frozen policies' return for each number of ponder steps that was forced on them."""
-    rules = sorted({int(rule) for run in runs for rule in run.evaluations if rule != DEFAULT})
     return [
         {
             "steps": steps,
             "reward": estimate([evaluation.reward for evaluation in _evaluations(runs, str(steps))]),
             "flops_per_action": next((run.costs.flops_at(steps) for run in runs if run.costs), None),
         }
-        for steps in rules
+        for steps in _forced_numbers(runs)
     ]
+
+
+def shuffled(runs: Sequence[RunResults]) -> dict[str, Any] | None:
+    """Of the frozen policies with their ponder steps shuffled: the return, and the mean steps."""
+    evaluations = _evaluations(runs, SHUFFLED)
+    if not evaluations:
+        return None
+    return {
+        key: estimate([getattr(evaluation, key) for evaluation in evaluations]) for key in ("reward", "ponder_steps")
+    }
 
 
 def forced_gains(runs: Sequence[RunResults]) -> list[dict[str, Any]]:
-    """What more steps bring: the return with N steps less that with 1, and with the most less that with N.
+    """What more steps bring, and what the choice of them is worth.
 
-    Paired by seed: of all episodes (`difficulty` None), and of each difficulty where the episodes have one.
+    The return with N steps less that with 1, with the most less that with N, and by the own rule less that with its
+    steps shuffled. Paired by seed, in the worlds that both played: of all episodes (`difficulty` None), and of each
+    difficulty where the episodes have one.
     """
-    trained, rules = trained_steps(runs), {int(rule) for run in runs for rule in run.evaluations if rule != DEFAULT}
-    return [
-        {"from": few, "to": many} | gain
+    trained, rules = trained_steps(runs), _forced_numbers(runs)
+    numbers = [
+        (few, many)
         for few, many in ((1, trained), (trained, max(rules, default=0)))
-        if {few, many} <= rules and few < many
-        for gain in _gains(runs, str(few), str(many))
+        if {few, many} <= set(rules) and few < many
+    ]
+    return [
+        {"from": less, "to": more} | gain
+        for less, more in (*numbers, (SHUFFLED, DEFAULT))
+        for gain in _gains(runs, str(less), str(more))
     ]
 
 
-def _gains(runs: Sequence[RunResults], few: str, many: str) -> list[dict[str, Any]]:
-    rewards = [
-        {run.run.seed: run.evaluations[rule].reward for run in runs if rule in run.evaluations} for rule in (many, few)
-    ]
-    with_many, with_few = _graded(runs, many), _graded(runs, few)
+def _gains(runs: Sequence[RunResults], less: str, more: str) -> list[dict[str, Any]]:
+    both = [run for run in runs if {less, more} <= run.evaluations.keys()]
+    if not both:
+        return []
+    with_more, with_less = _in_shared_worlds(both, more, less), _in_shared_worlds(both, less, more)
+    rewards = [{seed: _mean(_column(e, "return")) for seed, e in each.items()} for each in (with_more, with_less)]
     levels = [
         {"difficulty": level["difficulty"], "reward": level["reward_difference"]}
-        for level in _by_level(with_many, with_few)
+        for level in _by_level(_with_difficulty(with_more), _with_difficulty(with_less))
         if "reward_difference" in level
     ]
     return [{"difficulty": None, "reward": asdict(difference(*rewards))}, *levels]
+
+
+def _in_shared_worlds(runs: Sequence[RunResults], rule: str, other: str) -> BySeedEvaluations:
+    """By seed, the evaluations by a rule, with those episodes only that are played by the other too."""
+    shared = {}
+    for run in runs:
+        played = set(_column(run.evaluations[other], "seed"))
+        episodes = [episode for episode in run.evaluations[rule].episodes if episode["seed"] in played]
+        shared[run.run.seed] = replace(run.evaluations[rule], episodes=episodes)
+    return shared
+
+
+def _forced_numbers(runs: Sequence[RunResults]) -> list[int]:
+    return sorted({int(rule) for run in runs for rule in run.evaluations if rule.isdecimal()})
 
 
 def trained_steps(runs: Sequence[RunResults]) -> int | None:
@@ -104,7 +135,6 @@ def difficulty(runs: Sequence[RunResults], first: Sequence[RunResults] | None) -
     if not evaluations:
         return None
     baseline = None if first is None else _graded(first, DEFAULT)
-    forced = sorted({int(rule) for run in runs for rule in run.evaluations if rule != DEFAULT})
     rhos = (
         ("episodes", spearman, "ponder_steps"),
         ("means", spearman_of_means, "ponder_steps"),
@@ -114,7 +144,7 @@ def difficulty(runs: Sequence[RunResults], first: Sequence[RunResults] | None) -
         "evaluated": len(_evaluations(runs, DEFAULT)),
         "levels": _by_level(evaluations, baseline),
         "spearman": {name: _rho(evaluations.values(), correlation, key) for name, correlation, key in rhos},
-        "forced_steps": [{"steps": n, "levels": _by_level(_graded(runs, str(n)))} for n in forced],
+        "forced_steps": [{"steps": n, "levels": _by_level(_graded(runs, str(n)))} for n in _forced_numbers(runs)],
     }
 
 
@@ -163,7 +193,10 @@ def _means(groups: Mapping[int, Sequence[Mapping[str, Any]]], key: str) -> dict[
 
 def _graded(runs: Sequence[RunResults], rule: str) -> BySeedEvaluations:
     """By seed, the evaluations whose episodes have a difficulty."""
-    evaluations = {run.run.seed: run.evaluations[rule] for run in runs if rule in run.evaluations}
+    return _with_difficulty({run.run.seed: run.evaluations[rule] for run in runs if rule in run.evaluations})
+
+
+def _with_difficulty(evaluations: BySeedEvaluations) -> BySeedEvaluations:
     return {seed: evaluation for seed, evaluation in evaluations.items() if _has(evaluation, "difficulty")}
 
 

@@ -94,6 +94,7 @@ def _arm(arm: str, first: str, runs_of: RunsOf, trainings: Mapping[Any, Training
         },
         "halting": pondering.halting(own, size),
         "forced_steps": pondering.forced_steps(own),
+        "shuffled": pondering.shuffled(own),
         "forced_gains": pondering.forced_gains(own),
         "difficulty": pondering.difficulty(own, None if arm == first else base),
     }

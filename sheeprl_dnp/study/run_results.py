@@ -65,7 +65,7 @@ class RunResults:
     metrics: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # by name: step, value
     evaluations: dict[str, Evaluation] = field(
         default_factory=dict
-    )  # by rule: `DEFAULT`, or the number of ponder steps
+    )  # by rule: `DEFAULT`, or what `Evaluations.forced_steps` names
     config: dict[str, Any] | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
 
@@ -137,7 +137,7 @@ def _load_run(run: Run, config: StudyConfig, problems: list[Problem]) -> RunResu
     results.metrics = part("metrics.csv", lambda: _metrics(run.folder / "metrics.csv"), {})
     results.attempts = part("attempt_<n>.json", lambda: attempts(run), [])
     wanted = config.evaluations
-    forced = wanted.forced_steps if results.ponders else ()
+    forced = wanted.forced_on(results.config["algo"]) if results.config else []
     for rule, episodes in {DEFAULT: wanted.episodes, **{str(n): wanted.forced_episodes for n in forced}}.items():
         name = f"evaluation_{rule}.json"
         if evaluation := part(name, lambda name=name, count=episodes: _evaluation(run.load(name), count), None):

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sheeprl.utils.env import make_env
 
 from sheeprl_dnp.crafter_score import count_argument
-from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
+from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, check_ponder_config
 from sheeprl_dnp.hydra_callback import causes, plain
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.study.evaluate import ALGORITHMS
@@ -53,7 +53,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     new.add_argument("--seeds", type=numbers, help="default: 1,2,3")
     new.add_argument("--overrides", nargs="+", metavar="KEY=VALUE", help="of Hydra, for all the runs")
     new.add_argument("--episodes", type=count_argument, help="that evaluate each run (default: 100)")
-    new.add_argument("--forced-steps", type=numbers, help="numbers of ponder steps to also evaluate with, e.g. 1,2,4,8")
+    new.add_argument(
+        "--forced-steps",
+        type=forced_steps,
+        help="numbers of ponder steps to also evaluate with, and `shuffled` (see scripts/evaluate --help), e.g. "
+        "1,2,4,8,shuffled",
+    )
     new.add_argument("--forced-episodes", type=count_argument, help="for each of them (default: 50)")
     how.add_argument("--processes", type=count_argument, default=1, help="runs at the same time (default: 1)")
     how.add_argument("--threads", type=count_argument, help="of PyTorch, for each run (default: cores / processes)")
@@ -72,6 +77,15 @@ def numbers(value: str) -> tuple[int, ...]:
     if not re.fullmatch(r"\d+(,\d+)*", value):
         raise argparse.ArgumentTypeError(f"{value!r} is not a list of whole numbers, as in 1,2,3")
     return tuple(map(int, value.split(",")))
+
+
+def forced_steps(value: str) -> tuple[int | str, ...]:
+    listed = value.split(",")
+    if not all(steps.isdecimal() or steps == SHUFFLED for steps in listed):
+        raise argparse.ArgumentTypeError(
+            f"{value!r} is not a list of whole numbers and `{SHUFFLED}`, as in 1,2,{SHUFFLED}"
+        )
+    return tuple(steps if steps == SHUFFLED else int(steps) for steps in listed)
 
 
 def study_config(options: argparse.Namespace) -> StudyConfig:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
+
 Results = dict[str, Any]
 NONE = "–"  # noqa: RUF001
 
@@ -87,13 +89,17 @@ def pairs_table(pairs: Sequence[Results]) -> list[str]:
 
 
 def forced_table(results: Results) -> list[str]:
-    """Return against the number of ponder steps, and against the own rule."""
-    arms = {name: arm for name, arm in results["arms"].items() if arm["forced_steps"]}
+    """Return against the number of ponder steps, by the own rule, and with its steps shuffled."""
+    arms = {name: arm for name, arm in results["arms"].items() if arm["forced_steps"] or arm["shuffled"]}
     steps = sorted({entry["steps"] for arm in arms.values() for entry in arm["forced_steps"]})
-    lines = [*_header(["arm", "own rule", *(f"{n} step{'s' * (n > 1)}" for n in steps)])] if arms else []
+    paths = {"own rule": "frozen.reward.mean"}
+    if any(arm["shuffled"] for arm in arms.values()):
+        paths["shuffled"] = "shuffled.reward"
+    lines = [*_header(["arm", *paths, *(f"{n} step{'s' * (n > 1)}" for n in steps)])] if arms else []
     for name, arm in arms.items():
         forced = {entry["steps"]: entry["reward"] for entry in arm["forced_steps"]}
-        cells = [estimate(value) for value in (_at(arm, "frozen.reward.mean"), *(forced.get(n) for n in steps))]
+        values = (*(_at(arm, path) for path in paths.values()), *(forced.get(n) for n in steps))
+        cells = [estimate(value) for value in values]
         lines.append(_line([f"`{name}` (trained with N = {arm['trained_steps']})", *cells]))
     return lines
 
@@ -125,16 +131,21 @@ def told_apart(levels: Sequence[Results], keys: Iterable[str]) -> list[str]:
 
 
 def gains_table(results: Results) -> list[str]:
-    """What more forced ponder steps bring: a line for each arm and pair of numbers, a column for each difficulty."""
+    """What more ponder steps, and their choice, bring: a line for each arm and pair, a column for each difficulty."""
     arms = {name: arm["forced_gains"] for name, arm in results["arms"].items() if arm["forced_gains"]}
     levels = sorted({gain["difficulty"] for gains in arms.values() for gain in gains} - {None})
     heading = ["arm", "return with", "all episodes", *(f"difficulty {level:g}" for level in levels)]
     lines = _header(heading) if arms else []
     for name, gains in arms.items():
-        for few, many in dict.fromkeys((gain["from"], gain["to"]) for gain in gains):
-            by_level = {g["difficulty"]: g["reward"] for g in gains if (g["from"], g["to"]) == (few, many)}
+        for less, more in dict.fromkeys((gain["from"], gain["to"]) for gain in gains):
+            by_level = {g["difficulty"]: g["reward"] for g in gains if (g["from"], g["to"]) == (less, more)}
             cells = [estimate(by_level.get(level)) for level in (None, *levels)]
-            lines.append(_line([f"`{name}`", f"{many} steps less that with {few}", *cells]))
+            pair = (
+                "own rule less that with its steps shuffled"
+                if less == SHUFFLED
+                else f"{more} steps less that with {less}"
+            )
+            lines.append(_line([f"`{name}`", pair, *cells]))
     return lines
 
 

@@ -30,7 +30,7 @@ MACHINE = {
 
 def make_study(folder: Path, *, seeds: int = 3, budget: int = 10_000, difficulty: bool = False) -> Path:
     """All the runs are finished."""
-    evaluations = {"episodes": 12, "forced_steps": list(FORCED), "forced_episodes": 12}
+    evaluations = {"episodes": 12, "forced_steps": [*FORCED, "shuffled"], "forced_episodes": 12}
     config = {"arms": list(ARMS), "seeds": list(range(1, seeds + 1)), "overrides": [], "evaluations": evaluations}
     folder.mkdir(parents=True)
     (folder / "study.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
@@ -54,6 +54,7 @@ def make_run(study: Path, arm: str, seed: int, *, budget: int, difficulty: bool)
     (version / "episodes.jsonl").write_text("".join(json.dumps(episode) + "\n" for episode in episodes))
     own_rule = {"baseline": 1, "ponder": "sample", "fixed": MAX_HALTS}[arm]
     rules = {"default": own_rule} | ({} if arm == "baseline" else {n: n for n in FORCED})
+    rules |= {"shuffled": "shuffled"} if arm == "ponder" else {}
     for name, steps in rules.items():
         write(folder / f"evaluation_{name}.json", evaluation(rng, skill, steps, difficulty=difficulty))
     write(folder / "costs.json", run_costs(arm))
@@ -107,7 +108,7 @@ def achievements(rng: np.random.Generator, skill: float) -> dict[str, int]:
 
 
 def evaluation(rng: np.random.Generator, skill: float, steps: int | str, *, difficulty: bool) -> dict[str, Any]:
-    bonus = 0 if steps == "sample" else -0.6 / steps
+    bonus = {"sample": 0, "shuffled": -0.3}.get(steps) if isinstance(steps, str) else -0.6 / steps
     episodes = []
     for index in range(12):
         level = index % 4 + 1

@@ -117,7 +117,8 @@ def test_what_is_wrong_with_a_run_is_said_and_the_rest_is_read(
     lost = before.pop("ponder seed 2") - after.pop("ponder seed 2", set())
     assert before == after
     if part is None:
-        assert lost == {"episodes", "costs", "metrics", "attempts", "config", "default", *map(str, FORCED)} and not more
+        assert lost == {"episodes", "costs", "metrics", "attempts", "config", "default", "shuffled", *map(str, FORCED)}
+        assert not more
     elif part == "config":  # which also says what its episodes are, and whether it ponders
         assert part in lost
     else:
@@ -185,6 +186,11 @@ def test_what_is_not_a_study_is_refused(tmp_path: Path, study: Path) -> None:
         ("arms: [a, b]\nseeds: [1, 1]", "`seeds=1,1` must be one whole number or more"),
         ("arms: ponder\nseeds: [1]", "`arms=ponder` must be the names of one experiment or more"),
         ("arms: [a]\nseeds: [1]\nevaluations: {forced_steps: '12'}", "`forced_steps=12` must be whole numbers from 1"),
+        ("arms: [a]\nseeds: [1]\nevaluations: {forced_steps: 2}", "`forced_steps=2` must be whole numbers from 1"),
+        (
+            "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: [shuffled], forced_episodes: 1}",
+            "`forced_episodes=1` must be from 2, since `forced_steps` has `shuffled`",
+        ),
         ("arms: [a]\nseeds: [1]\nevaluations: {episodes: none}", "`episodes=none` must be a whole number from 1"),
     ):
         (tmp_path / "study.yaml").write_text(content)

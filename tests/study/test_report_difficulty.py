@@ -4,6 +4,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
+import yaml
 from synthetic import FORCED, change, make_study, read, results_of, run_folder, training
 
 from sheeprl_dnp.study.markdown import markdown
@@ -83,6 +84,34 @@ def test_what_more_steps_bring_is_paired_by_seed(graded: Path) -> None:
     text = (graded / "report" / "report.md").read_text()
     assert "| `fixed` | 4 steps less that with 1 | " in text and "| `ponder` | 8 steps less that with 4 | " in text
     assert "12 by its own rule, 12 with each forced number of steps" in text
+
+
+def test_what_the_choice_of_the_steps_is_worth_is_of_the_worlds_that_both_played(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", budget=4000, difficulty=True)
+    config = yaml.safe_load((study / "study.yaml").read_text())
+    config["evaluations"] |= {"forced_episodes": 6, "forced_steps": ["shuffled"]}
+    (study / "study.yaml").write_text(yaml.safe_dump(config))
+    pairs: dict[int | None, list[float]] = {None: [], 1: []}
+    for seed in (1, 2, 3):
+        folder = run_folder(study, "ponder", seed)
+        own, shuffled = (read(folder / f"evaluation_{rule}.json")["episodes"] for rule in ("default", "shuffled"))
+        change(folder / "evaluation_shuffled.json", episodes=shuffled[:6])
+        for level in pairs:
+            means = [fmean(e["return"] for e in es[:6] if level in (None, e["difficulty"])) for es in (own, shuffled)]
+            pairs[level].append(means[0] - means[1])
+    results = results_of(study)
+    assert results["problems"] == []
+    gains = results["arms"]["ponder"]["forced_gains"]
+    assert [(g["from"], g["to"], g["difficulty"]) for g in gains] == [
+        ("shuffled", "default", level) for level in (None, 1, 2, 3, 4)
+    ]
+    for gain in gains[:2]:
+        assert gain["reward"]["value"] == pytest.approx(fmean(pairs[gain["difficulty"]]), abs=1e-9)
+    assert gains[0]["reward"]["value"] == pytest.approx(0.3, abs=0.1)  # as it was made
+    assert results["arms"]["fixed"]["shuffled"] is None and not results["arms"]["fixed"]["forced_gains"]
+    text = markdown(results, {})
+    assert "| arm | own rule | shuffled |\n" in text
+    assert "| `ponder` | own rule less that with its steps shuffled | " in text
 
 
 def test_the_learning_curves_are_drawn_by_difficulty(graded: Path) -> None:

@@ -29,7 +29,7 @@ def study_command(folder: Path, *arguments: str) -> list[str]:
 
 
 def new_study(folder: Path, arms: list[str], seeds: str, *arguments: str) -> list[str]:
-    evaluations = ["--episodes", "2", "--forced-steps", "1,6", "--forced-episodes", "1"]
+    evaluations = ["--episodes", "2", "--forced-steps", "1,6,shuffled", "--forced-episodes", "2"]
     tiny = ["--overrides", *TINY]
     return study_command(folder, "--arms", ",".join(arms), "--seeds", seeds, *evaluations, *arguments, *tiny)
 
@@ -109,6 +109,8 @@ def test_a_killed_study_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert attempts[1]["cpu_s"] > 0 and attempts[1]["machine"]["cores"] == os.cpu_count()
     forced = {steps: run.load(f"evaluation_{steps}.json") for steps in (1, 6)}
     assert {steps: evaluation["mean_ponder_steps"] for steps, evaluation in forced.items()} == {1: 1, 6: 6}
+    shuffled = run.load("evaluation_shuffled.json")
+    assert shuffled["steps"] == "shuffled" and 1 < shuffled["mean_ponder_steps"] < 4
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.json")}
     assert run_command(study_command(folder)).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.json")} == before
@@ -177,7 +179,8 @@ BAD = {
     "--overrides=checkpoint.save_last=False": "`checkpoint.save_last=False` must be True",
     "--overrides=env.num_envs=0": "`env.num_envs=0` must be a whole number from 1",
     "--overrides=env.wrapper.worlds=mine": "`env.wrapper.worlds=mine` must be one of `training`, `evaluation`",
-    "--forced-steps=2,0": "`forced_steps=2,0` must be whole numbers from 1, each once",
+    "--forced-steps=2,0": "`forced_steps=2,0` must be whole numbers from 1, each once, or `shuffled`",
+    "--forced-steps=2,x": "'2,x' is not a list of whole numbers and `shuffled`",
     "--seeds=4294967296": "`seeds=4294967296` must be one whole number or more from 0 to 4294967295",
     "--processes=0": "'0' is not a whole number from 1",
     "hydra.launcher.n_jobs=2": "name one with `--launcher`",
