@@ -185,14 +185,23 @@ def changed(checkpoint: Path, folder: Path, value: str, other: str) -> Path:
         ),
         (
             ["{fixed}", "--steps", "shuffled"],
-            "`--steps=shuffled` is for agents that learn to halt: `CKPT={fixed}` is of `learn_halting=False`",
+            "`--steps=shuffled` is for agents that sample their ponder steps: `CKPT={fixed}` is of "
+            "`learn_halting=False`",
         ),
-        (["{baseline}", "--steps", "shuffled", "--envs", "1"], "--steps=shuffled is for 2 environments or more"),
         (
-            ["{baseline}", "--steps", "shuffled", "--episodes", "1"],
-            "--envs and --episodes must be whole numbers from 2",
+            ["{threshold}", "--steps", "shuffled"],
+            "`--steps=shuffled` is for agents that sample their ponder steps: `CKPT={threshold}` is of "
+            "`halting=threshold`",
         ),
-        (["{baseline}", "--steps", "never"], "'never' is not a whole number from 1"),
+        (
+            ["{checkpoint}", "--steps", "shuffled", "--envs", "1"],
+            "`--steps=shuffled` is for 2 environments or more: `--envs=1` and `--episodes=100` must be whole numbers",
+        ),
+        (["{checkpoint}", "--steps", "shuffled", "--episodes", "1"], "`--envs=8` and `--episodes=1` must be"),
+        (
+            ["{baseline}", "--steps", "never"],
+            "'never' is not a whole number from 1, nor one of sample, threshold, shuffled",
+        ),
         (["{baseline}", "--episodes", "0"], "'0' is not a whole number from 1"),
         ([], "CKPT"),
     ],
@@ -205,8 +214,10 @@ def test_what_cannot_be_evaluated_is_named(
     names = {
         "run": run,
         "baseline": baseline,
+        "checkpoint": checkpoint,
         "one_step": changed(checkpoint, tmp_path / "one_step", "max_halts: 4", "max_halts: 1"),
         "fixed": changed(checkpoint, tmp_path / "fixed", "learn_halting: true", "learn_halting: false"),
+        "threshold": changed(checkpoint, tmp_path / "threshold", "halting: sample", "halting: threshold"),
     }
     result = play(command, *[argument.format(**names) for argument in arguments])
     assert result.returncode != 0

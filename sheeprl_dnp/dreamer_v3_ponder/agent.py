@@ -175,7 +175,8 @@ class PlayerActor(nn.Module):
 
     Args:
         halting: as for `PonderActor`, or `SHUFFLED`: each environment acts at the ponder step that was sampled for the
-            next one. The steps are then taken as often as by the rule `sample`, but not where the actor chose them.
+            next one, whatever that one is at: early or late in its episode, or done with all of them. The steps are
+            then taken as often as by the rule `sample`, but not where the actor chose them.
     """
 
     def __init__(self, actor: PonderActor, steps: PonderedSteps, halting: str | int, threshold: float) -> None:

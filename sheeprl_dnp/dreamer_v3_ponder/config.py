@@ -40,9 +40,9 @@ def ponders(algo: dict[str, Any]) -> bool:
     return "ponder" in algo and algo["ponder"]["max_halts"] > 1
 
 
-def learns_to_halt(algo: dict[str, Any]) -> bool:
-    """Whether it is of an actor that chooses at which ponder step it halts."""
-    return ponders(algo) and algo["ponder"]["learn_halting"]
+def samples_halting(algo: dict[str, Any]) -> bool:
+    """Whether it is of an actor that learns to halt, and whose own rule samples the ponder step."""
+    return ponders(algo) and algo["ponder"]["learn_halting"] and algo["ponder"]["halting"] == "sample"
 
 
 def choices(ponder: dict[str, Any]) -> int:

@@ -13,7 +13,7 @@ from sheeprl.utils.utils import dotdict
 from torch.distributions import Distribution
 
 from sheeprl_dnp.crafter_score import count_argument
-from sheeprl_dnp.dreamer_v3_ponder.config import HALTING_RULES, SHUFFLED, learns_to_halt, ponders
+from sheeprl_dnp.dreamer_v3_ponder.config import HALTING_RULES, SHUFFLED, ponders, samples_halting
 from sheeprl_dnp.evaluation import Record, evaluate
 from sheeprl_dnp.runs import MAX_SEED, ConfigError, load_checkpoint, load_run_config, write_json
 from sheeprl_dnp.study.statistics import spearman, spearman_of_means
@@ -27,7 +27,7 @@ def load_config(checkpoint: Path, steps: str | int | None, video: bool) -> dict[
 
     Raises:
         ConfigError: there is none, it is of another algorithm, or `steps` is asked of an agent that doesn't ponder, or
-            doesn't learn to halt.
+            `shuffled` of one that doesn't sample its ponder steps.
     """
     cfg = dotdict(OmegaConf.to_container(load_run_config(str(checkpoint), "CKPT"), resolve=True))
     if cfg.algo.name not in ALGORITHMS:
@@ -38,9 +38,10 @@ def load_config(checkpoint: Path, steps: str | int | None, video: bool) -> dict[
         if not ponders(cfg.algo):
             kind = "max_halts=1" if "ponder" in cfg.algo else "dreamer_v3"
             raise ConfigError(f"`--steps={steps}` is for agents that ponder: `CKPT={checkpoint}` is of `{kind}`.")
-        if steps == SHUFFLED and not learns_to_halt(cfg.algo):
+        if steps == SHUFFLED and not samples_halting(cfg.algo):
+            kind = f"halting={cfg.algo.ponder.halting}" if cfg.algo.ponder.learn_halting else "learn_halting=False"
             raise ConfigError(
-                f"`--steps={steps}` is for agents that learn to halt: `CKPT={checkpoint}` is of `learn_halting=False`."
+                f"`--steps={steps}` is for agents that sample their ponder steps: `CKPT={checkpoint}` is of `{kind}`."
             )
         cfg.algo.ponder.halting = steps
     cfg.env.capture_video = video
@@ -60,8 +61,8 @@ def evaluate_checkpoint(
     """Plays the policy of a checkpoint in the worlds of the seeds 0 to `episodes` - 1, on the device of its training.
 
     Args:
-        steps: `sample`, `threshold`, a number of ponder steps, or `shuffled` (see `PlayerActor`; of more than one
-            environment and episode); `None`: the rule that the agent was trained with.
+        steps: `sample`, `threshold`, a number of ponder steps, or `shuffled` (see `PlayerActor`); `None`: the rule that
+            the agent was trained with.
         seed: of the sampled actions.
         video: also records one environment, in `<checkpoint>_videos`.
         on_episode: called with each episode as it ends.
@@ -74,6 +75,11 @@ def evaluate_checkpoint(
     """
     cfg = load_config(checkpoint, steps, video)
     state = load_checkpoint(str(checkpoint), "CKPT")
+    if steps == SHUFFLED and min(num_envs, episodes) < 2:
+        raise ConfigError(
+            f"`--steps={steps}` is for 2 environments or more: `--envs={num_envs}` and `--episodes={episodes}` must be "
+            "whole numbers from 2."
+        )
     num_envs = min(num_envs, episodes)
     Distribution.set_default_validate_args(cfg.distribution.validate_args)
     fabric = Fabric(accelerator=cfg.fabric.accelerator, devices=1, precision=cfg.fabric.precision)
@@ -143,9 +149,13 @@ def by_difficulty(episodes: Sequence[Record]) -> Record:
 
 
 def steps_argument(value: str) -> str | int:
-    if value in (*HALTING_RULES, SHUFFLED):
+    rules = (*HALTING_RULES, SHUFFLED)
+    if value in rules:
         return value
-    return count_argument(value)
+    try:
+        return count_argument(value)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, nor one of {', '.join(rules)}") from error
 
 
 def seed_argument(value: str) -> int:
@@ -170,19 +180,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="sample|threshold|1..N|shuffled",
         help="how the agent halts: as sampled, at the threshold of its configuration, always at that ponder step (also "
         "beyond those it was trained with), or at the steps that were sampled in other environments, so as often but "
-        "not where it chose to (default: as in its training)",
+        "not where it chose to, given many more episodes than environments (default: as in its training)",
     )
     parser.add_argument("--envs", type=count_argument, default=8, help="environments played at once (default: 8)")
     parser.add_argument(
         "--seed", type=seed_argument, default=0, help="of the sampled actions, not of the worlds (default: 0)"
     )
     parser.add_argument("--video", action="store_true", help="also record one environment, in <CKPT>/evaluation_videos")
-    options = parser.parse_args(arguments)
-    if options.steps == SHUFFLED and min(options.envs, options.episodes) < 2:
-        parser.error(
-            f"--steps={SHUFFLED} is for 2 environments or more: --envs and --episodes must be whole numbers from 2"
-        )
-    return options
+    return parser.parse_args(arguments)
 
 
 def output_path(checkpoint: Path, steps: str | int | None) -> Path:

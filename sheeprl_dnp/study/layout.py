@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, learns_to_halt, ponders
+from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, ponders, samples_halting
 from sheeprl_dnp.envs.episodes import checkpoint_step, versions
 from sheeprl_dnp.runs import MAX_SEED, ConfigError, replace_file
 
@@ -37,7 +37,7 @@ class Evaluations:
     """
 
     episodes: int = 100  # with the halting rule of the training
-    # Tried in turn on agents that ponder: numbers of ponder steps, and `shuffled` on those that learn to halt
+    # Tried in turn on agents that ponder: numbers of ponder steps, and `shuffled` on those that sample them
     forced_steps: tuple[int | str, ...] = ()
     forced_episodes: int = 50  # for each of them
 
@@ -46,7 +46,7 @@ class Evaluations:
         _check("forced_episodes", self.forced_episodes, _is_number(self.forced_episodes, 1), "a whole number from 1")
         valid = _are_different(self.forced_steps)
         valid = valid and all(steps == SHUFFLED or _is_number(steps, 1) for steps in self.forced_steps)
-        _check("forced_steps", self.forced_steps, valid, f"whole numbers from 1, each once, or `{SHUFFLED}`")
+        _check("forced_steps", self.forced_steps, valid, f"a list of whole numbers from 1 and `{SHUFFLED}`, each once")
         if SHUFFLED in self.forced_steps:
             enough = self.forced_episodes > 1
             _check("forced_episodes", self.forced_episodes, enough, f"from 2, since `forced_steps` has `{SHUFFLED}`")
@@ -55,7 +55,7 @@ class Evaluations:
         """Of `forced_steps`, those for an agent of this configuration."""
         if not ponders(algo):
             return []
-        return [steps for steps in self.forced_steps if steps != SHUFFLED or learns_to_halt(algo)]
+        return [steps for steps in self.forced_steps if steps != SHUFFLED or samples_halting(algo)]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _are_different(values: Any) -> bool:
-    return isinstance(values, tuple) and len(set(values)) == len(values)
+    return isinstance(values, tuple) and all(values.count(value) == 1 for value in values)
 
 
 def save_config(study: Path, config: StudyConfig, arms: Mapping[str, DictConfig]) -> None:

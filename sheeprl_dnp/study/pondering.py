@@ -1,7 +1,7 @@
 """What the ponder steps do: how the halting changes in training, what forced numbers of steps bring, and difficulty."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ LEVEL_MEANS = {
     "first_ponder_steps": "first_ponder_steps",
 }
 
-BySeedEvaluations = Mapping[int, Evaluation]
+Episodes = Sequence[Mapping[str, Any]]
+BySeed = Mapping[int, Episodes]  # the episodes of the frozen policy of each seed, at least one
 
 
 def halting(runs: Sequence[RunResults], bin_size: int) -> dict[str, Any] | None:
@@ -89,27 +90,23 @@ def forced_gains(runs: Sequence[RunResults]) -> list[dict[str, Any]]:
 
 
 def _gains(runs: Sequence[RunResults], less: str, more: str) -> list[dict[str, Any]]:
-    both = [run for run in runs if {less, more} <= run.evaluations.keys()]
-    if not both:
+    with_more, with_less = _in_shared_worlds(runs, more, less), _in_shared_worlds(runs, less, more)
+    if not with_more:
         return []
-    with_more, with_less = _in_shared_worlds(both, more, less), _in_shared_worlds(both, less, more)
-    rewards = [{seed: _mean(_column(e, "return")) for seed, e in each.items()} for each in (with_more, with_less)]
     levels = [
         {"difficulty": level["difficulty"], "reward": level["reward_difference"]}
         for level in _by_level(_with_difficulty(with_more), _with_difficulty(with_less))
         if "reward_difference" in level
     ]
-    return [{"difficulty": None, "reward": asdict(difference(*rewards))}, *levels]
+    overall = asdict(difference(_means(with_more, "return"), _means(with_less, "return")))
+    return [{"difficulty": None, "reward": overall}, *levels]
 
 
-def _in_shared_worlds(runs: Sequence[RunResults], rule: str, other: str) -> BySeedEvaluations:
-    """By seed, the evaluations by a rule, with those episodes only that are played by the other too."""
-    shared = {}
-    for run in runs:
-        played = set(_column(run.evaluations[other], "seed"))
-        episodes = [episode for episode in run.evaluations[rule].episodes if episode["seed"] in played]
-        shared[run.run.seed] = replace(run.evaluations[rule], episodes=episodes)
-    return shared
+def _in_shared_worlds(runs: Sequence[RunResults], rule: str, other: str) -> BySeed:
+    """The episodes by a rule in the worlds that are played by the other too."""
+    episodes, others = _episodes(runs, rule), _episodes(runs, other)
+    worlds = {seed: set(_column(others.get(seed, ()), "seed")) for seed in episodes}
+    return _not_empty({seed: [e for e in group if e["seed"] in worlds[seed]] for seed, group in episodes.items()})
 
 
 def _forced_numbers(runs: Sequence[RunResults]) -> list[int]:
@@ -131,8 +128,8 @@ def difficulty(runs: Sequence[RunResults], first: Sequence[RunResults] | None) -
     (`means`) and of its first one (`first_means`). `evaluated`: the runs that have an evaluation, of which some may not
     know the difficulty.
     """
-    evaluations = _graded(runs, DEFAULT)
-    if not evaluations:
+    episodes = _graded(runs, DEFAULT)
+    if not episodes:
         return None
     baseline = None if first is None else _graded(first, DEFAULT)
     rhos = (
@@ -142,74 +139,78 @@ def difficulty(runs: Sequence[RunResults], first: Sequence[RunResults] | None) -
     )
     return {
         "evaluated": len(_evaluations(runs, DEFAULT)),
-        "levels": _by_level(evaluations, baseline),
-        "spearman": {name: _rho(evaluations.values(), correlation, key) for name, correlation, key in rhos},
+        "levels": _by_level(episodes, baseline),
+        "spearman": {name: _rho(episodes.values(), correlation, key) for name, correlation, key in rhos},
         "forced_steps": [{"steps": n, "levels": _by_level(_graded(runs, str(n)))} for n in _forced_numbers(runs)],
     }
 
 
 def returns_at(level: float, runs: Sequence[RunResults]) -> dict[int, float]:
     """By seed, the mean return of the frozen policy in the episodes of a difficulty."""
-    return _means(_groups(_graded(runs, DEFAULT), level), "return")
+    return _means(_at(level, _graded(runs, DEFAULT)), "return")
 
 
-def _rho(evaluations: Iterable[Evaluation], correlation: Callable[..., float | None], key: str) -> dict | None:
-    columns = [(_column(e, key), _column(e, "difficulty")) for e in evaluations if _has(e, key)]
+def _rho(groups: Iterable[Episodes], correlation: Callable[..., float | None], key: str) -> dict | None:
+    columns = [(_column(group, key), _column(group, "difficulty")) for group in groups if _have(group, key)]
     rhos = [correlation(*pair) for pair in columns]
     return estimate([rho for rho in rhos if rho is not None])
 
 
-def _level(evaluations: BySeedEvaluations, level: float, baseline: BySeedEvaluations | None) -> dict[str, Any]:
-    groups = _groups(evaluations, level)
+def _level(level: float, episodes: BySeed, baseline: BySeed | None) -> dict[str, Any]:
+    groups = _at(level, episodes)
     worlds = {world_of(episode) for group in groups.values() for episode in group}
     result = {"difficulty": level, "episodes": sum(map(len, groups.values()))}
     result["worlds"] = None if None in worlds else len(worlds)
     for name, key in LEVEL_MEANS.items():
-        if all(key in episode for group in groups.values() for episode in group):
+        if all(_have(group, key) for group in groups.values()):
             result[name] = estimate(list(_means(groups, key).values()))
-    others = _groups(baseline, level) if baseline else {}
+    others = _at(level, baseline) if baseline else {}
     if others:
         result["reward_difference"] = asdict(difference(_means(groups, "return"), _means(others, "return")))
     return result
 
 
-def _by_level(evaluations: BySeedEvaluations, baseline: BySeedEvaluations | None = None) -> list[dict[str, Any]]:
-    levels = {episode["difficulty"] for e in evaluations.values() for episode in e.episodes}
-    return [_level(evaluations, level, baseline) for level in sorted(levels)]
+def _by_level(episodes: BySeed, baseline: BySeed | None = None) -> list[dict[str, Any]]:
+    levels = {episode["difficulty"] for group in episodes.values() for episode in group}
+    return [_level(level, episodes, baseline) for level in sorted(levels)]
 
 
-def _groups(evaluations: BySeedEvaluations, level: float) -> dict[int, list[dict[str, Any]]]:
-    """By seed, the episodes of a difficulty."""
-    groups = {
-        seed: [episode for episode in evaluation.episodes if episode["difficulty"] == level]
-        for seed, evaluation in evaluations.items()
-    }
-    return {seed: group for seed, group in groups.items() if group}
+def _at(level: float, episodes: BySeed) -> BySeed:
+    """The episodes of a difficulty."""
+    return _not_empty({seed: [e for e in group if e["difficulty"] == level] for seed, group in episodes.items()})
 
 
-def _means(groups: Mapping[int, Sequence[Mapping[str, Any]]], key: str) -> dict[int, float]:
-    return {seed: _mean(episode[key] for episode in group) for seed, group in groups.items()}
+def _not_empty(episodes: BySeed) -> BySeed:
+    return {seed: group for seed, group in episodes.items() if group}
 
 
-def _graded(runs: Sequence[RunResults], rule: str) -> BySeedEvaluations:
-    """By seed, the evaluations whose episodes have a difficulty."""
-    return _with_difficulty({run.run.seed: run.evaluations[rule] for run in runs if rule in run.evaluations})
+def _means(episodes: BySeed, key: str) -> dict[int, float]:
+    return {seed: _mean(_column(group, key)) for seed, group in episodes.items()}
 
 
-def _with_difficulty(evaluations: BySeedEvaluations) -> BySeedEvaluations:
-    return {seed: evaluation for seed, evaluation in evaluations.items() if _has(evaluation, "difficulty")}
+def _graded(runs: Sequence[RunResults], rule: str) -> BySeed:
+    """The episodes by a rule, of the seeds where they have a difficulty."""
+    return _with_difficulty(_episodes(runs, rule))
 
 
-def _has(evaluation: Evaluation, key: str) -> bool:
-    return all(key in episode for episode in evaluation.episodes)
+def _with_difficulty(episodes: BySeed) -> BySeed:
+    return {seed: group for seed, group in episodes.items() if _have(group, "difficulty")}
+
+
+def _have(group: Episodes, key: str) -> bool:
+    return all(key in episode for episode in group)
+
+
+def _episodes(runs: Sequence[RunResults], rule: str) -> BySeed:
+    return {run.run.seed: run.evaluations[rule].episodes for run in runs if rule in run.evaluations}
 
 
 def _evaluations(runs: Sequence[RunResults], rule: str) -> list[Evaluation]:
     return [run.evaluations[rule] for run in runs if rule in run.evaluations]
 
 
-def _column(evaluation: Evaluation, key: str) -> list[float]:
-    return [episode[key] for episode in evaluation.episodes]
+def _column(group: Episodes, key: str) -> list[float]:
+    return [episode[key] for episode in group]
 
 
 def _mean_curve(runs: Sequence[RunResults], name: str, bin_size: int) -> dict[int, float]:

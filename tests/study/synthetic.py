@@ -78,7 +78,7 @@ def run_config(arm: str, seed: int, budget: int) -> dict[str, Any]:
         "checkpoint": {"resume_from": None},
     }
     if arm != "baseline":
-        ponder = {"max_halts": MAX_HALTS, "lambda_p": 0.4, "learn_halting": arm == "ponder"}
+        ponder = {"max_halts": MAX_HALTS, "lambda_p": 0.4, "learn_halting": arm == "ponder", "halting": "sample"}
         config["algo"] |= {"name": "dreamer_v3_ponder", "ponder": ponder}
     return config
 

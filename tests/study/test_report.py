@@ -282,6 +282,7 @@ def test_the_differences_between_the_configurations_are_printed(whole: Study) ->
     rows = [line for line in lines if line.startswith("| `")]
     assert rows == [
         "| `algo.name` | `dreamer_v3` | `dreamer_v3_ponder` | `dreamer_v3_ponder` |",
+        "| `algo.ponder.halting` | `(absent)` | `sample` | `sample` |",
         "| `algo.ponder.lambda_p` | `(absent)` | `0.4` | `0.4` |",
         "| `algo.ponder.learn_halting` | `(absent)` | `true` | `false` |",
         "| `algo.ponder.max_halts` | `(absent)` | `4` | `4` |",

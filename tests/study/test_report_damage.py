@@ -185,8 +185,23 @@ def test_what_is_not_a_study_is_refused(tmp_path: Path, study: Path) -> None:
     for content, message in (
         ("arms: [a, b]\nseeds: [1, 1]", "`seeds=1,1` must be one whole number or more"),
         ("arms: ponder\nseeds: [1]", "`arms=ponder` must be the names of one experiment or more"),
-        ("arms: [a]\nseeds: [1]\nevaluations: {forced_steps: '12'}", "`forced_steps=12` must be whole numbers from 1"),
-        ("arms: [a]\nseeds: [1]\nevaluations: {forced_steps: 2}", "`forced_steps=2` must be whole numbers from 1"),
+        (
+            "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: '12'}",
+            "`forced_steps=12` must be a list of whole numbers from 1",
+        ),
+        (
+            "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: 2}",
+            "`forced_steps=2` must be a list of whole numbers from 1",
+        ),
+        (
+            "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: shuffled}",
+            "`forced_steps=shuffled` must be a list of whole numbers from 1",
+        ),
+        (
+            "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: [[1]]}",
+            "`forced_steps=[1]` must be a list of whole numbers from 1",
+        ),
+        ("arms: [a]\nseeds: [[1]]", "`seeds=[1]` must be one whole number or more"),
         (
             "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: [shuffled], forced_episodes: 1}",
             "`forced_episodes=1` must be from 2, since `forced_steps` has `shuffled`",

@@ -114,6 +114,16 @@ def test_what_the_choice_of_the_steps_is_worth_is_of_the_worlds_that_both_played
     assert "| `ponder` | own rule less that with its steps shuffled | " in text
 
 
+def test_rules_that_were_played_in_no_common_world_are_not_compared(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", difficulty=True)
+    for seed in (1, 2, 3):
+        path = run_folder(study, "ponder", seed) / "evaluation_shuffled.json"
+        change(path, episodes=[e | {"seed": e["seed"] + 1000} for e in read(path)["episodes"]])
+    results = results_of(study)["arms"]["ponder"]
+    assert results["shuffled"] is not None
+    assert "shuffled" not in {gain["from"] for gain in results["forced_gains"]}
+
+
 def test_the_learning_curves_are_drawn_by_difficulty(graded: Path) -> None:
     entries = read(graded / "report" / "results.json")["arms"]["ponder"]["curve_by_difficulty"]
     assert [entry["difficulty"] for entry in entries] == [1, 2, 3, 4]

@@ -179,7 +179,7 @@ BAD = {
     "--overrides=checkpoint.save_last=False": "`checkpoint.save_last=False` must be True",
     "--overrides=env.num_envs=0": "`env.num_envs=0` must be a whole number from 1",
     "--overrides=env.wrapper.worlds=mine": "`env.wrapper.worlds=mine` must be one of `training`, `evaluation`",
-    "--forced-steps=2,0": "`forced_steps=2,0` must be whole numbers from 1, each once, or `shuffled`",
+    "--forced-steps=2,0": "`forced_steps=2,0` must be a list of whole numbers from 1 and `shuffled`, each once",
     "--forced-steps=2,x": "'2,x' is not a list of whole numbers and `shuffled`",
     "--seeds=4294967296": "`seeds=4294967296` must be one whole number or more from 0 to 4294967295",
     "--processes=0": "'0' is not a whole number from 1",
