@@ -77,6 +77,7 @@ def test_the_control_differs_only_in_that_it_never_halts(name: str) -> None:
         ("dnp_lights_out_deep", "dnp_lights_out_baseline", {"algo.actor.mlp_layers", "algo.actor.optimizer.lr"}),
         ("dnp_lights_out_more_updates", "dnp_lights_out_baseline", {"algo.replay_ratio"}),
         ("dnp_lights_out_fewer_roots", "dnp_lights_out", {"algo.ponder.roots"}),
+        ("dnp_lights_out_fewer_roots_more_updates", "dnp_lights_out_fewer_roots", {"algo.replay_ratio"}),
     ],
 )
 def test_the_other_controls_differ_only_in_what_they_control(control: str, of: str, changed: set[str]) -> None:
