@@ -56,12 +56,13 @@ def test_the_deep_control_costs_what_the_last_ponder_step_costs() -> None:
     assert deep["parameters"]["actor"] > counted("dnp_lights_out_baseline")["parameters"]["actor"]
 
 
-def test_the_control_with_more_updates_costs_what_pondering_costs() -> None:
+def test_the_controls_with_more_updates_cost_what_pondering_costs() -> None:
     spent = []
-    for arm in ("dnp_lights_out", "dnp_lights_out_more_updates"):
+    for arm in ("dnp_lights_out", "dnp_lights_out_more_updates", "dnp_lights_out_fewer_roots_more_updates"):
         cfg = experiment(f"exp={arm}")
         spent.append(cfg.algo.replay_ratio * costs_of(cfg, actions=9)["flops"]["per_gradient_step"])
     assert spent[1] == pytest.approx(spent[0], rel=0.05)
+    assert spent[2] == pytest.approx(1.1 * spent[1], rel=0.02)
 
 
 def test_a_gradient_step_costs_one_behaviour_for_each_trajectory() -> None:

@@ -5,6 +5,7 @@ import errno
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from sheeprl_dnp.study.layout import Run, StudyConfig, runs
 
 T = TypeVar("T")
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, yaml.YAMLError)
+PONDER_KEYS = ("max_halts", "learn_halting", "halting", "lambda_p")  # of a configuration, those that a report reads
 DEFAULT = "default"  # the evaluation by the agent's own halting rule
 
 
@@ -96,7 +98,8 @@ def newest_config(run: Run) -> dict[str, Any]:
     if not folders:
         raise FileNotFoundError(errno.ENOENT, "it has no configuration yet")
     config = yaml.safe_load((folders[-1] / "config.yaml").read_text())
-    config["algo"].keys()
+    if "ponder" in config["algo"].keys():
+        itemgetter(*PONDER_KEYS)(config["algo"]["ponder"])
     if config["seed"] != run.seed:
         raise ValueError(f"its `seed` is {config['seed']}")
     return config

@@ -68,6 +68,11 @@ def fewer_episodes(run: Path) -> None:
     change(path, episodes=read(path)["episodes"][:5])
 
 
+def lost_ponder_key(run: Path) -> None:
+    path = run / "version_0" / "config.yaml"
+    path.write_text(path.read_text().replace("    halting: sample\n", ""))
+
+
 def no_episode(run: Path) -> None:
     (run / "version_0" / "episodes.jsonl").write_text("")
 
@@ -96,6 +101,7 @@ DAMAGES = {
     "metrics": (corrupt("metrics.csv"), "`metrics.csv` is corrupt", "metrics"),
     "attempt": (corrupt("attempt_0.json"), "`attempt_<n>.json` is corrupt", "attempts"),
     "config": (remove("version_0/config.yaml"), "without `config.yaml`", "config"),
+    "ponder key": (lost_ponder_key, "`config.yaml` is corrupt (it has no 'halting')", "config"),
 }
 
 
