@@ -74,12 +74,12 @@ def evaluate_checkpoint(
         ConfigError: the checkpoint can't be evaluated so.
     """
     cfg = load_config(checkpoint, steps, video)
-    state = load_checkpoint(str(checkpoint), "CKPT")
     if steps == SHUFFLED and min(num_envs, episodes) < 2:
         raise ConfigError(
             f"`--steps={steps}` is for 2 environments or more: `--envs={num_envs}` and `--episodes={episodes}` must be "
             "whole numbers from 2."
         )
+    state = load_checkpoint(str(checkpoint), "CKPT")
     num_envs = min(num_envs, episodes)
     Distribution.set_default_validate_args(cfg.distribution.validate_args)
     fabric = Fabric(accelerator=cfg.fabric.accelerator, devices=1, precision=cfg.fabric.precision)

@@ -91,15 +91,13 @@ def forced_gains(runs: Sequence[RunResults]) -> list[dict[str, Any]]:
 
 def _gains(runs: Sequence[RunResults], less: str, more: str) -> list[dict[str, Any]]:
     with_more, with_less = _in_shared_worlds(runs, more, less), _in_shared_worlds(runs, less, more)
-    if not with_more:
-        return []
-    levels = [
-        {"difficulty": level["difficulty"], "reward": level["reward_difference"]}
-        for level in _by_level(_with_difficulty(with_more), _with_difficulty(with_less))
-        if "reward_difference" in level
+    graded = _with_difficulty(with_more), _with_difficulty(with_less)
+    pairs = {level: tuple(_at(level, episodes) for episodes in graded) for level in _levels(graded[0])}
+    return [
+        {"difficulty": level, "reward": _reward_difference(*pair)}
+        for level, pair in ({None: (with_more, with_less)} | pairs).items()
+        if all(pair)
     ]
-    overall = asdict(difference(_means(with_more, "return"), _means(with_less, "return")))
-    return [{"difficulty": None, "reward": overall}, *levels]
 
 
 def _in_shared_worlds(runs: Sequence[RunResults], rule: str, other: str) -> BySeed:
@@ -166,13 +164,20 @@ def _level(level: float, episodes: BySeed, baseline: BySeed | None) -> dict[str,
             result[name] = estimate(list(_means(groups, key).values()))
     others = _at(level, baseline) if baseline else {}
     if others:
-        result["reward_difference"] = asdict(difference(_means(groups, "return"), _means(others, "return")))
+        result["reward_difference"] = _reward_difference(groups, others)
     return result
 
 
+def _reward_difference(episodes: BySeed, others: BySeed) -> dict[str, Any]:
+    return asdict(difference(_means(episodes, "return"), _means(others, "return")))
+
+
 def _by_level(episodes: BySeed, baseline: BySeed | None = None) -> list[dict[str, Any]]:
-    levels = {episode["difficulty"] for group in episodes.values() for episode in group}
-    return [_level(level, episodes, baseline) for level in sorted(levels)]
+    return [_level(level, episodes, baseline) for level in _levels(episodes)]
+
+
+def _levels(episodes: BySeed) -> list[float]:
+    return sorted({episode["difficulty"] for group in episodes.values() for episode in group})
 
 
 def _at(level: float, episodes: BySeed) -> BySeed:
