@@ -1,0 +1,217 @@
+"""A study from the outside: its plan (`study.yaml`), and what is where in its folder while it runs.
+
+<study>/
+  study.yaml                  arms, seeds, evaluations: see `Plan`
+  arms/<arm>.yaml             the configuration that its runs are started with
+  runs/<arm>/seed_<s>/        one run, in SheepRL's own layout:
+    version_<n>/              one for each time it was started: config.yaml, episodes.jsonl, checkpoint/
+    attempt_<n>.json          when it was started, for how long it ran, on what machine
+    costs.json                parameters and FLOPs
+    metrics.csv               what was logged, by step: the pondering and the losses
+    evaluation_<rule>.json    frozen policy, by the rule that chose the ponder steps
+    finished.json             written last: the run is whole
+  report/                     made from all this by `scripts/report`
+
+A published study (`scripts/study FOLDER --publish`) has tables in place of `arms/` and `runs/`: see `report.tables`.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from sheeprl_dnp.checks import Checked, check
+from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, ponders, samples_halting
+from sheeprl_dnp.envs.episodes import checkpoint_step, versions
+from sheeprl_dnp.envs.worlds import WORLDS
+from sheeprl_dnp.runs import MAX_SEED, ConfigError, replace_file
+
+OWN_RULE = "default"  # the evaluation by the halting rule that an agent was trained with
+EVALUATION_WORLDS = tuple(worlds for worlds in WORLDS if worlds != "training")
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Seed = Annotated[int, Field(strict=True, ge=0, le=MAX_SEED)]
+Text = Annotated[str, Field(min_length=1)]
+
+COUNT = "a whole number from 1"
+OVERRIDES = "a list of overrides of Hydra, `key=value`"
+STEPS = f"a list of whole numbers from 1 and `{SHUFFLED}`, each once"
+
+
+class Arm(Checked):
+    """One arm of a study. In YAML, the name of an experiment alone is an arm with that name as its label."""
+
+    label: str = Field(description="the name that people read, with a letter or digit", pattern="[A-Za-z0-9]")
+    exp: Text = Field(description="the name of an experiment (`exp=`)")
+    overrides: tuple[Text, ...] = Field((), description=OVERRIDES)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, data: Any) -> Any:
+        return {"label": data, "exp": data} if isinstance(data, str) else data
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder: the label, without what a path or an override of Hydra can't have."""
+        if re.fullmatch(r"[\w.-]+", self.label, re.ASCII):
+            return self.label
+        return re.sub(r"[^\w.]+", "_", self.label, flags=re.ASCII).strip("_")
+
+
+class Evaluations(Checked):
+    """The evaluations of the last checkpoint of each run."""
+
+    # With the halting rule of the training
+    episodes: Count = Field(100, description=COUNT)
+    # Tried in turn on agents that ponder: numbers of ponder steps, and `shuffled` on those that sample them
+    forced_steps: tuple[Count | Literal["shuffled"], ...] = Field((), description=STEPS)
+    # For each of them
+    forced_episodes: Count = Field(50, description=COUNT)
+    worlds: str = Field("evaluation", description=f"one of {', '.join(EVALUATION_WORLDS)}")
+
+    @field_validator("forced_steps")
+    @classmethod
+    def _different(cls, values: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        return different(values)
+
+    @field_validator("worlds")
+    @classmethod
+    def _known(cls, worlds: str) -> str:
+        if worlds not in EVALUATION_WORLDS:
+            raise ValueError
+        return worlds
+
+    @model_validator(mode="after")
+    def _enough_to_shuffle(self) -> "Evaluations":
+        if SHUFFLED in self.forced_steps and self.forced_episodes < 2:
+            raise ValueError(
+                f"`forced_episodes={self.forced_episodes}` must be from 2, since `forced_steps` has `{SHUFFLED}`."
+            )
+        return self
+
+    def forced_on(self, algo: dict[str, Any]) -> list[int | str]:
+        """Of `forced_steps`, those for an agent of this configuration."""
+        if not ponders(algo):
+            return []
+        return [steps for steps in self.forced_steps if steps != SHUFFLED or samples_halting(algo)]
+
+    def episodes_by_rule(self, algo: dict[str, Any] | None) -> dict[str, int]:
+        """How many episodes an agent of this configuration (None: unknown) plays by each rule."""
+        forced = self.forced_on(algo) if algo else []
+        return {OWN_RULE: self.episodes, **{str(steps): self.forced_episodes for steps in forced}}
+
+
+class Plan(Checked):
+    """What `study.yaml` says: the first arm is what the others are compared with."""
+
+    arms: tuple[Arm, ...] = Field(description="one arm or more, each label once", min_length=1)
+    seeds: tuple[Seed, ...] = Field(
+        description=f"one whole number or more from 0 to {MAX_SEED}, each once", min_length=1
+    )
+    overrides: tuple[Text, ...] = Field((), description=f"{OVERRIDES}, for all the runs")
+    evaluations: Evaluations = Field(Evaluations(), description="keys with values")
+
+    @field_validator("arms")
+    @classmethod
+    def _distinct_arms(cls, arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
+        folders = [arm.folder.lower() for arm in arms]
+        if twice := [arm.label for arm, folder in zip(arms, folders, strict=True) if folders.count(folder) > 1]:
+            raise ValueError(f"`arms`: the labels {', '.join(f'`{label}`' for label in twice)} must differ in a word.")
+        return arms
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        return different(seeds)
+
+    @property
+    def labels(self) -> list[str]:
+        return [arm.label for arm in self.arms]
+
+    def runs(self, study: Path) -> list["Run"]:
+        """All the runs, one seed after another, so that a study that was cut short has whole comparisons."""
+        return [Run(study, arm, seed) for seed in self.seeds for arm in self.arms]
+
+
+def different(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """
+    Raises:
+        ValueError: one occurs twice.
+    """
+    if len(set(values)) < len(values):
+        raise ValueError
+    return values
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm with one seed."""
+
+    study: Path
+    arm: Arm
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        return self.study / "runs" / self.arm.folder / f"seed_{self.seed}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm.label} seed {self.seed}"
+
+    @property
+    def is_finished(self) -> bool:
+        return (self.folder / "finished.json").is_file()
+
+    def checkpoints(self) -> list[Path]:
+        """From the oldest to the newest."""
+        found = [path for folder in versions(self.folder) for path in folder.glob("checkpoint/*.ckpt")]
+        return sorted(found, key=checkpoint_step)
+
+    def load(self, name: str) -> Any:
+        """The content of one of the JSON files of the run.
+
+        Raises:
+            OSError, ValueError: it is missing or damaged.
+        """
+        return json.loads((self.folder / name).read_text())
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a file.
+
+    Raises:
+        ConfigError: it can't be read, or isn't a plan.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"`{path}` can't be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`{path}` is not YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"`{path}` is not the plan of a study: it must have the keys `arms` and `seeds`.")
+    try:
+        return check(Plan, content)
+    except ConfigError as error:
+        raise ConfigError(f"`{path}`: {error}") from error
+
+
+def read_study(study: Path) -> Plan:
+    """The plan of the study in a folder.
+
+    Raises:
+        ConfigError: there is no study in the folder, or its `study.yaml` isn't one.
+    """
+    if not (study / "study.yaml").is_file():
+        raise ConfigError(f"`{study}` is not a study: it must be a folder with a `study.yaml`.")
+    return read_plan(study / "study.yaml")
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    content = plan.model_dump(mode="json", exclude_defaults=True)
+    replace_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120))

@@ -1,0 +1,121 @@
+"""The plan of a study: where it comes from, and the configurations that its arms train with.
+
+    plan = find_plan("crafter_small")          # configs/study/crafter_small.yaml; or the path of such a file
+    cfg = compose_arm(plan.arms[0], plan.overrides)  # checked: it can be trained as a part of a study
+    hydra_overrides(plan.arms[0], plan.overrides)    # what the command `sheeprl` gets for the same
+
+The models (`Plan`, `Arm`, `Evaluations`) are those of `sheeprl_dnp.studies`: an arm is a label that people read, an
+experiment, and overrides on top of it. `arm.model_copy(update={"overrides": ...})` is the same arm with other settings.
+"""
+
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from sheeprl.utils.env import make_env
+
+from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
+from sheeprl_dnp.hydra_callback import causes, plain
+from sheeprl_dnp.runs import ConfigError
+from sheeprl_dnp.studies import Arm, Plan, read_plan
+
+ALGORITHMS = ("dreamer_v3", "dreamer_v3_ponder")
+OWN_KEYS = ("exp", "seed", "log_root", "root_dir", "run_name", "checkpoint.resume_from")  # as in `execution.command`
+
+
+def named_plans() -> dict[str, Path]:
+    """The plans that come with this package (`configs/study`), by name."""
+    folder = Path(str(files("sheeprl_dnp.configs"))) / "study"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_plan(name: str) -> Plan | None:
+    """The plan that is named by a file's path (`….yaml`) or by a name of `named_plans`; None if `name` is neither.
+
+    Raises:
+        ConfigError: the file can't be read, or isn't a plan.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else named_plans().get(name)
+    return read_plan(path) if path else None
+
+
+def hydra_overrides(arm: Arm, overrides: Sequence[str] = ()) -> list[str]:
+    """What the configuration of an arm is composed of; its own overrides come after those of all the arms."""
+    return [f"exp={arm.exp}", *overrides, *arm.overrides]
+
+
+def compose_arm(arm: Arm, overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration that the runs of an arm train with.
+
+    Raises:
+        ConfigError: there is no such experiment, an override is wrong, or it can't be a part of a study.
+    """
+    check_overrides(hydra_overrides(arm, overrides)[1:])
+    try:
+        with initialize_config_module("sheeprl.configs", version_base="1.3"):
+            cfg = compose("config", hydra_overrides(arm, overrides))
+        OmegaConf.to_container(cfg, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _unusable(arm, overrides, error) from error
+    if cfg.algo.name not in ALGORITHMS:
+        raise ConfigError(f"`exp={arm.exp}` trains `{cfg.algo.name}`: it must be one of {', '.join(ALGORITHMS)}.")
+    if "ponder" in cfg.algo:
+        check_ponder_config(cfg.algo)
+    try:
+        make_env(plain(cfg), 0, 0)().close()
+    except Exception as error:  # whatever an environment may raise
+        reason = next((cause for cause in causes(error) if isinstance(cause, ConfigError)), error)
+        raise _unusable(arm, overrides, reason) from error
+    check_length(cfg)
+    return cfg
+
+
+def compose_arms(plan: Plan) -> dict[str, DictConfig]:
+    """The configuration of each arm, by its label.
+
+    Raises:
+        ConfigError: one of them can't run as a part of a study.
+    """
+    return {arm.label: compose_arm(arm, plan.overrides) for arm in plan.arms}
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """
+    Raises:
+        ConfigError: one sets what a study sets for each run.
+    """
+    for override in overrides:
+        key = re.split("[=@]", override.lstrip("+~"))[0]
+        if key in OWN_KEYS or re.match("hydra[./]", key):
+            keys = ", ".join(f"`{key}`" for key in OWN_KEYS)
+            raise ConfigError(f"`overrides={override}` can't be: a study sets {keys} and `hydra` for each run.")
+
+
+def check_length(cfg: DictConfig) -> None:
+    """Checks that a run ends with a checkpoint of its last step, by which a study knows that it has ended.
+
+    Raises:
+        ConfigError: it doesn't.
+    """
+    steps, devices = cfg.algo.total_steps, cfg.fabric.devices
+    if not isinstance(cfg.env.num_envs, int) or cfg.env.num_envs < 1:
+        raise ConfigError(f"`env.num_envs={cfg.env.num_envs}` must be a whole number from 1.")
+    played_at_once = cfg.env.num_envs * (devices if isinstance(devices, int) and devices > 0 else 1)
+    if isinstance(steps, str) or steps < played_at_once or steps % played_at_once:
+        raise ConfigError(
+            f"`algo.total_steps={steps}` must be a multiple of the {played_at_once} steps that the environments of a "
+            "run play at once (`env.num_envs` of each of `fabric.devices`), and not 0."
+        )
+    if not cfg.checkpoint.save_last:
+        raise ConfigError(
+            f"`checkpoint.save_last={cfg.checkpoint.save_last}` must be True: a run of a study ends with a checkpoint."
+        )
+
+
+def _unusable(arm: Arm, overrides: Sequence[str], reason: Exception) -> ConfigError:
+    return ConfigError(f"`{' '.join(hydra_overrides(arm, overrides))}`: {' '.join(str(reason).split())}")

@@ -1,0 +1,116 @@
+"""The plan of a study: a file that people write, and what is said of one that can't be run."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from sheeprl_dnp.runs import ConfigError
+from sheeprl_dnp.studies import Arm, Plan, read_plan, read_study, write_plan
+from sheeprl_dnp.study.plan import compose_arm, compose_arms, find_plan, hydra_overrides, named_plans
+
+STEPS = "must be a list of whole numbers from 1 and `shuffled`, each once"
+ARMS = "must be one arm or more, each label once"
+SEEDS = "must be one whole number or more from 0 to 4294967295, each once"
+BAD_PLANS = {
+    "arms: 3": f"`arms=3` {ARMS}",
+    "arms: ponder\nseeds: [1]": f"`arms=ponder` {ARMS}",
+    "arms: []\nseeds: [1]": f"`arms=` {ARMS}",
+    "seeds: [1]": "`arms` is missing",
+    "arms: [a]": "`seeds` is missing",
+    "arms: [a, a]\nseeds: [1]": "the labels `a`, `a` must differ",
+    "arms: [{label: A b, exp: a}, {label: 'a: b', exp: b}]\nseeds: [1]": "the labels `A b`, `a: b` must differ",
+    "arms: [a, {label: b}]\nseeds: [1]": "`arms[1].exp` is missing: it must be the name of an experiment",
+    "arms: [{label: '…', exp: a}]\nseeds: [1]": "`arms[0].label=…` must be the name that people read",
+    "arms: [{label: b, exp: a, overrides: c=1}]\nseeds: [1]": "`arms[0].overrides=c=1` must be a list of overrides",
+    "arms: [a]\nseeds: [1, 1]": f"`seeds=1,1` {SEEDS}",
+    "arms: [a]\nseeds: [[1]]": f"`seeds=[1]` {SEEDS}",
+    "arms: [a]\nseeds: [4294967296]": f"`seeds=4294967296` {SEEDS}",
+    "arms: [a]\nseeds: [true]": f"`seeds=True` {SEEDS}",
+    "arms: [a]\nseeds: [1]\noverrides: b=1": "`overrides=b=1` must be a list of overrides of Hydra, `key=value`",
+    "arms: [a]\nseeds: [1]\nepisodes: 3": "`episodes` is not a key: it must be one of `arms`, `seeds`,",
+    "arms: [a]\nseeds: [1]\nevaluations: {n: 3}": "`evaluations.n` is not a key: it must be one of `episodes`,",
+    "arms: [a]\nseeds: [1]\nevaluations: 3": "`evaluations=3` must be keys with values",
+    "arms: [a]\nseeds: [1]\nevaluations: {episodes: none}": "`evaluations.episodes=none` must be a whole number from 1",
+    "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: '12'}": f"`evaluations.forced_steps=12` {STEPS}",
+    "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: 2}": f"`evaluations.forced_steps=2` {STEPS}",
+    "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: shuffled}": f"`evaluations.forced_steps=shuffled` {STEPS}",
+    "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: [[1]]}": f"`evaluations.forced_steps=[1]` {STEPS}",
+    "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: [2, 2]}": f"`evaluations.forced_steps=2,2` {STEPS}",
+    "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: [shuffled], forced_episodes: 1}": (
+        "`forced_episodes=1` must be from 2, since `forced_steps` has `shuffled`"
+    ),
+    "arms: [a]\nseeds: [1]\nevaluations: {worlds: training}": "`evaluations.worlds=training` must be one of evaluation",
+    "[1]": "must have the keys `arms` and `seeds`",
+    "a: [": "is not YAML",
+}
+
+
+@pytest.mark.parametrize("content", BAD_PLANS)
+def test_a_plan_that_is_none_is_refused_in_one_sentence(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError) as refused:
+        read_study(tmp_path)
+    message = str(refused.value)
+    assert message.startswith(f"`{path}`") and BAD_PLANS[content] in message and "\n" not in message
+
+
+def test_a_plan_is_what_its_file_says(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text("arms: [a, {label: B & c, exp: b, overrides: [x=1]}]\nseeds: [3, 1]\nevaluations: {episodes: 7}")
+    plan = read_plan(path)
+    assert plan.arms == (Arm(label="a", exp="a"), Arm(label="B & c", exp="b", overrides=("x=1",)))
+    assert plan.seeds == (3, 1) and plan.evaluations.episodes == 7 and plan.evaluations.forced_episodes == 50
+    assert [run.name for run in plan.runs(tmp_path)] == ["a seed 3", "B & c seed 3", "a seed 1", "B & c seed 1"]
+    assert plan.runs(tmp_path)[1].folder == tmp_path / "runs" / "B_c" / "seed_3"
+    write_plan(path, plan)
+    assert read_plan(path) == plan
+    assert find_plan(str(path)) == plan
+
+
+def test_an_experiment_by_itself_is_an_arm_with_its_name() -> None:
+    arm = Arm.model_validate("dnp_crafter-x")
+    assert (arm.label, arm.exp, arm.folder) == ("dnp_crafter-x",) * 3
+
+
+@pytest.mark.parametrize("name", named_plans())
+def test_each_plan_that_comes_along_can_be_trained(name: str) -> None:
+    plan = find_plan(name)
+    assert isinstance(plan, Plan)
+    arms = compose_arms(plan)
+    assert list(arms) == plan.labels
+    for arm, cfg in zip(plan.arms, arms.values(), strict=True):
+        for override in (*plan.overrides, *arm.overrides):
+            key, value = override.split("=", 1)
+            assert OmegaConf.select(cfg, key.lstrip("+")) == OmegaConf.from_dotlist([f"x={value}"]).x
+
+
+BAD_ARMS = {
+    "dnp_nothing": "`exp=dnp_nothing`: In 'config': Could not find 'exp/dnp_nothing'",
+    "ppo": "`exp=ppo` trains `ppo`: it must be one of dreamer_v3, dreamer_v3_ponder",
+    "dnp_crafter_small algo.ponder.max_halts=0": "`algo.ponder.max_halts=0`",
+    "dnp_crafter_small algo.nothing=1": "`exp=dnp_crafter_small algo.nothing=1`: Could not override 'algo.nothing'",
+    "dnp_crafter_small seed=7": "`overrides=seed=7` can't be: a study sets",
+    "dnp_crafter_small +exp=dnp_crafter": "`overrides=+exp=dnp_crafter` can't be",
+    "dnp_crafter_small hydra.run.dir=here": "`overrides=hydra.run.dir=here` can't be",
+    "dnp_crafter_small algo.total_steps=50001": "`algo.total_steps=50001` must be a multiple of the 4 steps",
+    "dnp_crafter_small algo.total_steps=0": "`algo.total_steps=0` must be a multiple of the 4 steps",
+    "dnp_crafter_small checkpoint.save_last=False": "`checkpoint.save_last=False` must be True",
+    "dnp_crafter_small env.num_envs=0": "`env.num_envs=0` must be a whole number from 1",
+    "dnp_crafter_small env.wrapper.worlds=mine": "`env.wrapper.worlds=mine` must be one of `training`, `evaluation`",
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARMS)
+def test_an_arm_that_cannot_be_trained_is_refused_in_one_sentence(case: str) -> None:
+    exp, *overrides = case.split()
+    with pytest.raises(ConfigError) as refused:
+        compose_arm(Arm(label="x", exp=exp, overrides=tuple(overrides)))
+    assert BAD_ARMS[case] in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_the_overrides_of_an_arm_come_last() -> None:
+    arm = Arm(label="x", exp="dnp_lights_out", overrides=("algo.horizon=5",))
+    assert hydra_overrides(arm, ["algo.horizon=3"]) == ["exp=dnp_lights_out", "algo.horizon=3", "algo.horizon=5"]
+    assert compose_arm(arm, ["algo.horizon=3"]).algo.horizon == 5
