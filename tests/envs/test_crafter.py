@@ -29,7 +29,7 @@ from sheeprl_dnp.envs.crafter import CrafterWrapper
 from sheeprl_dnp.envs.episodes import EpisodeLog, open_log
 from sheeprl_dnp.envs.worlds import world_seed
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 ACTIONS = np.random.default_rng(0).integers(17, size=2000)
 
 
