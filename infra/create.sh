@@ -55,26 +55,39 @@ refuse_second_machine() {
       "create --name makes another one."
 }
 
-# The newest Ubuntu LTS with a glibc that VS Code's server can use (20.04 on), with the GPU's driver (ML-in-a-Box) where
-# there is one; or the template that is configured, by its id or name
+# What a template's name (e.g. mliab-u22-241108-1x-h100) and label say of it: the Ubuntu, whether the GPU's driver is in it
+# (ML-in-a-Box best, then the desktop ones for GPUs), its date, and the type that it alone is for
+readonly TEMPLATE_JQ='
+  def ubuntu: [capture("Ubuntu (?<major>[0-9]{2})\\.04"; "g") | .major | tonumber][0] // 0;
+  def release: .operatingSystemLabel | ubuntu | if . % 2 == 0 then . else 0 end;
+  def driver: .name | if test("^mliab|ml.in.a.box"; "i") then 2 elif test("(^|-)gpu(-|$)") then 1 else 0 end;
+  def date: [.name | capture("-(?<d>[0-9]{6})(-|$)") | .d | tonumber][0] // 0;
+  def only_for: [.name | capture("-[0-9]{6}-([0-9]+x-)?(?<type>.+)$") | .type][0] // "";
+  def fits: only_for as $only | any(.availableMachineTypes[]; .machineTypeLabel == $type and .isAvailable)
+    and ($type | ascii_downcase | startswith($only | ascii_downcase));
+  def serves: release >= 22 and driver > 0;
+  def lacks: [if release < 22 then "\(.operatingSystemLabel)" else empty end, if driver == 0 then "no driver" else empty end];'
+
+# The newest Ubuntu LTS that has the GPU's driver and a Python that the project can use (22.04 on); or the template that is
+# configured, by its id or name
 find_template() {
   local found
   api_list_templates || die "$API_ERROR"
-  found="$(answer -c --arg type "$PAPERSPACE_MACHINE_TYPE" --arg wanted "$PAPERSPACE_TEMPLATE" '
-    def version: "\(.operatingSystemLabel) \(.name)"
-      | [capture("Ubuntu[^0-9]*(?<v>[0-9]{2})\\.04") | .v | tonumber][0] // 0;
-    [.[] | select(any(.availableMachineTypes[]; .machineTypeLabel == $type and .isAvailable))
-      | . + {version: version}
-      | select(if $wanted != "" then .id == $wanted or .name == $wanted else .version >= 20 and .version % 2 == 0 end)]
-    | sort_by([(.name | test("ML.in.a.Box"; "i")), .version]) | last // empty')"
-  [[ -z "$found" ]] || {
-    echo "$found"
-    return
-  }
-  local types
+  found="$(answer -c --arg type "$PAPERSPACE_MACHINE_TYPE" --arg wanted "$PAPERSPACE_TEMPLATE" "$TEMPLATE_JQ"'
+    [.[] | select(if $wanted != "" then .id == $wanted or .name == $wanted else serves end) | select(fits)]
+    | sort_by(release, driver, (only_for != ""), date) | last // empty')"
+  [[ -n "$found" ]] || no_template
+  echo "$found"
+}
+
+no_template() {
+  local others types wanted="template with Ubuntu LTS, 22.04 or newer, and a driver"
+  [[ -z "$PAPERSPACE_TEMPLATE" ]] || wanted="template $PAPERSPACE_TEMPLATE (PAPERSPACE_TEMPLATE, --template)"
+  others="$(answer --arg type "$PAPERSPACE_MACHINE_TYPE" "$TEMPLATE_JQ"'
+    map(select(fits) | "\(.name) (\(lacks | join(", ")))" | sub(" \\(\\)$"; "")) | join(", ")')"
   types="$(answer '[.[].availableMachineTypes[] | select(.isAvailable) | .machineTypeLabel] | unique | join(", ")')"
-  die "No ${PAPERSPACE_TEMPLATE:-Ubuntu LTS} template is there for the machine type '$PAPERSPACE_MACHINE_TYPE'" \
-    "(PAPERSPACE_MACHINE_TYPE, --type); types that have templates: ${types:-none}."
+  die "No $wanted is there for the machine type '$PAPERSPACE_MACHINE_TYPE' (PAPERSPACE_MACHINE_TYPE, --type);" \
+    "it has: ${others:-none}; types that have templates: ${types:-none}."
 }
 
 # TEMPLATE MACHINES

@@ -60,7 +60,7 @@ ends off: scripts/paperspace up starts it.
   --region REGION         default: PAPERSPACE_REGION, else ny2
   --disk GB               default: PAPERSPACE_DISK_GB, else 100
   --auto-shutdown HOURS   default: PAPERSPACE_AUTO_SHUTDOWN_HOURS, else 8
-  --template ID|NAME      default: the newest Ubuntu LTS that fits, with the GPU's driver where there is one
+  --template ID|NAME      default: the newest Ubuntu LTS from 22.04 that fits the type and has the GPU's driver
   --address static|dynamic  default: static
   --yes                   does not ask
 END

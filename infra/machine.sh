@@ -115,6 +115,7 @@ machine_check_event() {
     error | cancelled) FAILURE="${reason:-$state}" EVENT_ID="" ;;
     done) EVENT_ID="" ;;
   esac
+  ! is_past_due "$FAILURE" || FAILURE="${FAILURE%.}. $(past_due_note)"
 }
 
 refuse_restore_point() {

@@ -6,6 +6,7 @@
 # shellcheck shell=bash disable=SC2016,SC2034 # jq has variables of its own, and what a call leaves is for the caller
 
 readonly CONSOLE_URL=https://console.paperspace.com
+readonly USER_AGENT=sheeprl-dnp # a front of the API refuses the names that programs have by default (error 1010)
 API_TRIES=5
 API_SECONDS=30 # the longest that one request may take
 API_ANSWER="" API_VALUE="" API_ERROR="" API_STATUS=""
@@ -133,7 +134,7 @@ api_exchange() {
   local body=() output code=0
   [[ -z "$3" ]] || body=(--header "Content-Type: application/json" --data-binary "$3")
   output="$(printf 'header = "Authorization: Bearer %s"\n' "$PAPERSPACE_API_KEY" |
-    curl -q --config - --silent --include --request "$1" --header "Accept: application/json" \
+    curl -q --config - --silent --include --request "$1" --header "Accept: application/json" --user-agent "$USER_AGENT" \
       --write-out '\n%{http_code}' --connect-timeout 10 --max-time "$API_SECONDS" ${body[@]+"${body[@]}"} \
       "$PAPERSPACE_API_URL$2")" || code=$?
   API_CURL_CODE="$code" API_STATUS="${output##*$'\n'}" API_HEADERS=""
@@ -179,6 +180,9 @@ api_reason() {
     printf 'Paperspace answers something else than its API should: %s' "$(jq -Rsc '.[:80]' <<< "$API_ANSWER")"
   elif [[ "$API_STATUS" == 401 ]]; then
     printf 'Paperspace answers HTTP 401. %s' "$(bad_key)"
+  elif [[ "$API_STATUS" == 402 ]] || is_past_due "$message"; then
+    message="${message:-payment required}"
+    printf 'Paperspace answers HTTP %s: %s. %s' "$API_STATUS" "${message%.}" "$(past_due_note)"
   elif [[ -n "$message" ]]; then
     printf 'Paperspace answers HTTP %s: %s.' "$API_STATUS" "${message%.}"
   elif [[ "$API_STATUS" == 403 ]]; then
@@ -207,7 +211,18 @@ bad_key() {
 # Whether this reason of a failure says that the provider has no free machine of the type
 is_capacity() {
   local words='capacity|out of stock|insufficient|no (machine|host|gpu|vm)s? (are |is )?(currently )?available'
+  [[ "${1,,}" =~ $words ]] && ! is_past_due "$1"
+}
+
+# Whether this reason of a failure says that the account owes money, or has nothing to pay with
+is_past_due() {
+  local words='past[ -]due|overdue|unpaid|payment|credit card|declined|(outstanding|insufficient) (balance|funds|credit|invoice)|suspended'
   [[ "${1,,}" =~ $words ]]
+}
+
+past_due_note() {
+  printf 'The matter is the payment: settle it at %s (team settings, billing). Of an account that is past due, %s' \
+    "$CONSOLE_URL" "machines are deleted after 60 days."
 }
 
 api_fail() {

@@ -16,20 +16,42 @@ from urllib.parse import parse_qsl, urlsplit
 from . import contract
 from .fake_machine import GB, Machine, RefusalError, new_event, now
 
-LABELS = [{"machineTypeLabel": label, "isAvailable": True} for label in ("A4000", "A100")]
+GPUS = ("A4000", "P4000", "A100", "A100-80G", "H100")
 
 
-def template(identity: str, label: str, name: str = "", types: list[dict[str, Any]] = LABELS) -> dict[str, Any]:
-    """An image of an operating system."""
+def types(*labels: str, available: bool = True) -> list[dict[str, Any]]:
+    """The machine types that a template fits."""
+    return [{"machineTypeLabel": label, "isAvailable": available} for label in labels]
+
+
+def template(name: str, label: str, fits: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """An image of an operating system; its id is made of its name."""
     return {
-        "id": identity,
-        "name": name or label,
+        "id": f"t-{name}",
+        "name": name,
         "agentType": "LinuxHeadless",
         "operatingSystemLabel": label,
         "defaultSizeGb": 50,
-        "availableMachineTypes": types,
+        "availableMachineTypes": types(*GPUS) if fits is None else fits,
         "dtCreated": now(),
     }
+
+
+def listing() -> list[dict[str, Any]]:
+    """Names and labels as the provider listed them in November 2024, in its order: not by what is best."""
+    return [
+        template("prod-u22-gpu-241021", "Ubuntu 22.04 Desktop"),
+        template("prod-u22-cpu-241018", "Ubuntu 22.04 Server", types("C5", *GPUS)),
+        template("prod-u20-cpu-241101", "Ubuntu 20.04 Server", types("C5", *GPUS)),
+        template("prod-u20-gpu-240606", "Ubuntu 20.04 Desktop"),
+        template("mliab-u22-241101", "Ubuntu 22.04", types("A4000", "A100", "A100-80G")),
+        template("mliab-u20-241101", "Ubuntu 20.04", types("A4000", "P4000")),
+        template("mliab-u22-241101-1x-a100", "Ubuntu 22.04", types("A100", "A100-80G")),
+        template("mliab-u22-241108-1x-h100", "Ubuntu 22.04", types("H100")),
+        template("mliab-u22-241108-h100", "Ubuntu 22.04", types("H100x8")),
+        template("prod-centos7-240606", "CentOS 7 Server", types("C5", *GPUS)),
+        template("prod-win10-240606", "Windows 10 (Server 2022)"),
+    ]
 
 
 @dataclass
@@ -53,6 +75,7 @@ class Request:
     query: dict[str, str]
     body: Any
     moment: float
+    agent: str
 
 
 class FakeApi:
@@ -62,14 +85,7 @@ class FakeApi:
         self.key = key
         self.machines = [Machine("psmachine", "dnp")]
         self.events: list[dict[str, Any]] = []
-        self.templates = [
-            template("t18", "Ubuntu 18.04"),
-            template("t20", "Ubuntu 20.04", "ML-in-a-Box Ubuntu 20.04"),
-            template("t22", "Ubuntu 22.04", "ML-in-a-Box Ubuntu 22.04"),
-            template("t2310", "Ubuntu 23.10"),
-            template("t24", "Ubuntu 24.04"),
-            template("twin", "Windows 10"),
-        ]
+        self.templates = listing()
         self.ips: list[dict[str, Any]] = []
         self.available = True
         self.page_size = 120
@@ -126,9 +142,12 @@ class FakeApi:
         text = http.rfile.read(length).decode()
         body = json.loads(text) if text else None
         with self.lock:
-            self.requests.append(Request(name, query, body, time.monotonic()))
+            self.requests.append(Request(name, query, body, time.monotonic(), http.headers.get("User-Agent", "")))
             self.check_request(name, http, query, body)
         self.on_request(name)
+        if refused := refused_agent(http.headers.get("User-Agent", "")):
+            send(http, 403, refused, {})
+            return
         fault = self.take_fault(name)
         if fault and not fault.after:
             self.answer_fault(http, fault)
@@ -244,6 +263,11 @@ class FakeApi:
             self.find(identity).data |= {"publicIp": ip, "publicIpType": "static"}
             entry["assignedMachineId"] = identity
         return entry
+
+
+def refused_agent(agent: str) -> str:
+    """What the front of the API says to programs that don't say who they are; nothing to others."""
+    return "error code: 1010" if not agent or agent.lower().startswith(("curl", "python", "wget")) else ""
 
 
 def send(http: BaseHTTPRequestHandler, status: int, body: str, headers: dict[str, str]) -> None:

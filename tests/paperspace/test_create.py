@@ -3,14 +3,14 @@
 import pytest
 
 from .conftest import Paperspace
-from .fake_api import FakeApi, Fault, template
+from .fake_api import FakeApi, Fault, listing, template, types
 from .fake_machine import Machine
 
 POST = "POST /machines"
 WANTED = {
     "name": "dnp",
     "machineType": "A4000",
-    "templateId": "t22",
+    "templateId": "t-mliab-u22-241101",
     "region": "ny2",
     "diskSize": 100,
     "publicIpType": "static",
@@ -40,10 +40,27 @@ def test_the_machine_is_right_for_this_project(api: FakeApi, paperspace: Papersp
 
 
 def test_options_and_configuration(api: FakeApi, paperspace: Paperspace) -> None:
-    options = ["--name", "big one", "--type", "A100", "--region", "ams1", "--disk", "500", "--template", "t24"]
+    options = [
+        "--name",
+        "big one",
+        "--type",
+        "A100",
+        "--region",
+        "ams1",
+        "--disk",
+        "500",
+        "--template",
+        "prod-u22-gpu-241021",
+    ]
     result = paperspace("create", *options, "--address", "dynamic", "--yes", PAPERSPACE_AUTO_SHUTDOWN_HOURS="24")
     assert result.returncode == 0, result.stderr
-    changes = {"name": "big one", "machineType": "A100", "region": "ams1", "diskSize": 500, "templateId": "t24"}
+    changes = {
+        "name": "big one",
+        "machineType": "A100",
+        "region": "ams1",
+        "diskSize": 500,
+        "templateId": "t-prod-u22-gpu-241021",
+    }
     changes |= {"publicIpType": "dynamic", "autoShutdownTimeout": 24}
     assert api.sent(POST)[0].body == WANTED | changes
     assert "PAPERSPACE_MACHINE=psnew0" in result.stdout
@@ -64,8 +81,20 @@ def test_the_price_of_a_type_is_what_another_machine_of_it_costs(api: FakeApi, p
     assert "$0.80/h, as the API says of old" in paperspace("create", stdin="n").stderr
 
 
-def test_a_price_that_nobody_tells(paperspace: Paperspace) -> None:
-    assert "unknown: see https://" in paperspace("create", "--type", "A100", stdin="n").stderr
+def test_a_price_that_nobody_tells(api: FakeApi, paperspace: Paperspace) -> None:
+    api.templates = [template("mliab-u24-261101", "Ubuntu 24.04", types("B200"))]
+    assert "unknown: see https://" in paperspace("create", "--type", "B200", stdin="n").stderr
+
+
+@pytest.mark.parametrize(("kind", "dollars"), [("A100", "3.09"), ("A100-80G", "3.18"), ("H100", "5.95")])
+def test_the_price_of_a_large_gpu(paperspace: Paperspace, kind: str, dollars: str) -> None:
+    assert f"${dollars}/h by the price list" in paperspace("create", "--type", kind, stdin="n").stderr
+
+
+@pytest.mark.parametrize(("gigabytes", "dollars"), [(500, 25), (501, 55), (1000, 55), (2000, 120)])
+def test_the_price_of_a_disk(paperspace: Paperspace, gigabytes: int, dollars: int) -> None:
+    shown = paperspace("create", "--disk", str(gigabytes), stdin="n").stderr
+    assert f"about ${dollars + 3}.00 a month: its disk (${dollars}.00 by the price list, {gigabytes} GB)" in shown
 
 
 def test_availability_is_told(api: FakeApi, paperspace: Paperspace) -> None:
@@ -74,32 +103,99 @@ def test_availability_is_told(api: FakeApi, paperspace: Paperspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("templates", "expected"),
+    ("kind", "expected"),
     [
-        ([template("a", "Ubuntu 20.04"), template("b", "Ubuntu 22.04"), template("c", "Ubuntu 23.04")], "b"),
-        ([template("a", "Ubuntu 24.04"), template("b", "Ubuntu 24.10")], "a"),
-        ([template("a", "Ubuntu 18.04"), template("b", "Windows 10")], None),
-        ([template("a", "Ubuntu 22.04", types=[{"machineTypeLabel": "A4000", "isAvailable": False}])], None),
-        ([template("a", "linux", "ML-in-a-Box Ubuntu 20.04"), template("b", "Ubuntu 24.04")], "a"),
+        ("A4000", "mliab-u22-241101"),
+        ("P4000", "prod-u22-gpu-241021"),
+        ("A100", "mliab-u22-241101-1x-a100"),
+        ("A100-80G", "mliab-u22-241101-1x-a100"),
+        ("H100", "mliab-u22-241108-1x-h100"),
+        ("H100x8", "mliab-u22-241108-h100"),
     ],
 )
-def test_the_template_is_the_newest_lts_that_vs_code_can_use(
-    api: FakeApi, paperspace: Paperspace, templates: list[dict[str, object]], expected: str | None
+def test_the_template_of_the_providers_list(api: FakeApi, paperspace: Paperspace, kind: str, expected: str) -> None:
+    for templates in (listing(), listing()[::-1]):
+        api.machines.clear()
+        api.requests.clear()
+        api.templates, api.page_size = templates, 3
+        result = paperspace("create", "--type", kind, "--yes")
+        assert result.returncode == 0, result.stderr
+        assert api.sent(POST)[0].body["templateId"] == f"t-{expected}"
+
+
+U22 = template("mliab-u22-241101", "Ubuntu 22.04")
+DESKTOP = template("prod-u22-gpu-241021", "Ubuntu 22.04 Desktop")
+CPU = template("prod-u24-cpu-261101", "Ubuntu 24.04 Server")
+OLD = template("mliab-u20-241101", "Ubuntu 20.04")
+
+
+@pytest.mark.parametrize(
+    ("templates", "expected"),
+    [
+        ([U22, DESKTOP, CPU, OLD], "mliab-u22-241101"),
+        ([DESKTOP, CPU, OLD], "prod-u22-gpu-241021"),
+        ([U22, template("mliab-u22-250301", "Ubuntu 22.04"), DESKTOP], "mliab-u22-250301"),
+        ([U22, template("mliab-u24-260501", "Ubuntu 24.04")], "mliab-u24-260501"),
+        ([U22, template("prod-u24-gpu-260501", "Ubuntu 24.04 Desktop")], "prod-u24-gpu-260501"),
+        (
+            [U22, template("mliab-u23-260501", "Ubuntu 23.04"), template("mliab-u2410", "Ubuntu 24.10")],
+            "mliab-u22-241101",
+        ),
+        ([DESKTOP, template("mliab-u22-260501-1x-h100", "Ubuntu 22.04")], "prod-u22-gpu-241021"),  # says another type
+        ([DESKTOP, template("mliab-u22-260501", "Ubuntu 22.04", types("A100"))], "prod-u22-gpu-241021"),
+        (
+            [DESKTOP, template("mliab-u22-260501", "Ubuntu 22.04", types("A4000", available=False))],
+            "prod-u22-gpu-241021",
+        ),
+    ],
+)
+def test_the_template_is_the_newest_lts_that_has_a_driver(
+    api: FakeApi, paperspace: Paperspace, templates: list[dict[str, object]], expected: str
+) -> None:
+    api.templates, api.page_size = templates, 1
+    assert paperspace("create", "--yes").returncode == 0
+    assert api.sent(POST)[0].body["templateId"] == f"t-{expected}"
+
+
+@pytest.mark.parametrize(
+    ("templates", "there"),
+    [
+        ([CPU], "prod-u24-cpu-261101 (no driver)"),
+        ([OLD], "mliab-u20-241101 (Ubuntu 20.04)"),
+        (
+            [template("prod-u20-cpu-241101", "Ubuntu 20.04 Server")],
+            "prod-u20-cpu-241101 (Ubuntu 20.04 Server, no driver)",
+        ),
+        ([template("prod-win10-240606", "Windows 10")], "prod-win10-240606 (Windows 10, no driver)"),
+        ([template("mliab-u22-241101", "Ubuntu 22.04", types("A4000", available=False))], "none"),
+        ([template("mliab-u22-260501-1x-h100", "Ubuntu 22.04")], "none"),
+    ],
+)
+def test_where_only_others_are_there_it_says_what_is_missing(
+    api: FakeApi, paperspace: Paperspace, templates: list[dict[str, object]], there: str
 ) -> None:
     api.templates = templates
-    api.page_size = 1
     result = paperspace("create", "--yes")
-    if expected:
-        assert api.sent(POST)[0].body["templateId"] == expected
-    else:
-        assert result.returncode == 1 and "No Ubuntu LTS template" in result.stderr
-        assert not api.sent(POST)
+    assert result.returncode == 1 and not api.sent(POST)
+    assert "No template with Ubuntu LTS, 22.04 or newer, and a driver is there" in result.stderr
+    assert f"it has: {there};" in result.stderr
+
+
+def test_a_template_that_is_named_is_taken_as_it_is(api: FakeApi, paperspace: Paperspace) -> None:
+    name = "prod-u22-cpu-241018"
+    assert paperspace("create", "--type", "C5", "--template", name, "--yes").returncode == 0
+    assert api.sent(POST)[0].body["templateId"] == f"t-{name}"
+    result = paperspace("create", "--name", "other", "--template", "mliab-u22", "--yes")
+    assert result.returncode == 1 and "No template mliab-u22 (PAPERSPACE_TEMPLATE" in result.stderr
 
 
 def test_a_machine_type_that_does_not_exist_is_named_with_those_that_do(paperspace: Paperspace) -> None:
     result = paperspace("create", "--type", "A4001", "--yes")
     assert result.returncode == 1
-    assert "'A4001' (PAPERSPACE_MACHINE_TYPE, --type); types that have templates: A100, A4000." in result.stderr
+    known = "A100, A100-80G, A4000, C5, H100, H100x8, P4000"
+    assert (
+        f"'A4001' (PAPERSPACE_MACHINE_TYPE, --type); it has: none; types that have templates: {known}." in result.stderr
+    )
 
 
 def test_twice_makes_one(api: FakeApi, paperspace: Paperspace) -> None:

@@ -130,6 +130,34 @@ def test_a_web_page_in_front_of_the_api(api: FakeApi, paperspace: Paperspace) ->
     assert "HTTP 403" in message and "not the key, but the network" in message
 
 
+def test_every_request_says_who_sends_it(api: FakeApi, paperspace: Paperspace) -> None:
+    assert paperspace("up").returncode == 0
+    assert paperspace("down").returncode == 0
+    assert paperspace("ip", "status").returncode == 0
+    assert api.requests and {request.agent for request in api.requests} == {"sheeprl-dnp"}
+
+
+UNPAID = {"code": "FORBIDDEN", "message": "Your account is past due. Please update your payment method."}
+
+
+@pytest.mark.parametrize("status, body", [(402, ""), (403, UNPAID), (400, UNPAID)])
+def test_an_account_that_is_past_due(
+    api: FakeApi, paperspace: Paperspace, status: int, body: str | dict[str, str]
+) -> None:
+    api.fault(START, status, body, times=99)
+    message = error(paperspace, "up", "--retry", "1")
+    assert f"HTTP {status}" in message and "The matter is the payment: settle it at https://" in message
+    assert "machines are deleted after 60 days" in message
+
+
+@pytest.mark.parametrize("reason", ["Account is past due", "Insufficient funds", "Your card was declined."])
+def test_a_start_that_fails_by_event_for_want_of_payment(api: FakeApi, paperspace: Paperspace, reason: str) -> None:
+    api.machine.error = reason
+    message = error(paperspace, "up", "--retry", "1")
+    assert reason in message and "The matter is the payment" in message
+    assert len(api.sent(START)) == 1  # it is no lack of capacity
+
+
 def test_nobody_listens(paperspace: Paperspace) -> None:
     message = error(paperspace, "down", PAPERSPACE_API_URL="http://127.0.0.1:9/v1")
     assert "Cannot reach http://127.0.0.1:9/v1: the connection is refused." in message
