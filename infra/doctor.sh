@@ -128,11 +128,5 @@ reads_our_config() {
 }
 
 ssh_mend() {
-  if ssh_key_changed "$1"; then
-    printf "if its system was made anew, rm '%s'; if not, someone may be in between" "$HOME/.ssh/paperspace.d/$PAPERSPACE_SSH_ALIAS.known_hosts"
-  elif [[ "$1" == *"Permission denied"* ]]; then
-    printf 'set PAPERSPACE_SSH_KEY to the key that the machine knows; or add yours to ~/.ssh/authorized_keys there, in the terminal at %s' "$CONSOLE_URL"
-  else
-    printf 'wait a minute, as sshd starts late; then scripts/paperspace down --force, and up'
-  fi
+  login_trouble "$1" "$LOGIN_DENIALS" || printf 'wait a minute, as sshd starts late; then scripts/paperspace down --force, and up'
 }

@@ -15,6 +15,7 @@ cmd_up() {
       *) misuse "up does not know '$1'; see scripts/paperspace up --help." ;;
     esac
   done
+  refuse_useless_ssh
   machine_find
   refuse_restore_point "Turn it off at $CONSOLE_URL first"
   DOING="starting $NAME"

@@ -4,8 +4,6 @@
 # machine by the alias, wherever its address moves.
 # shellcheck shell=bash
 
-readonly LOGIN_DENIALS=10 # a login that is refused so often in a row stays refused
-
 # ADDRESS: the alias leads there from now on
 ssh_write_entry() {
   local folder="$HOME/.ssh/paperspace.d"
@@ -76,25 +74,24 @@ ssh_script() {
 
 # Dies unless the machine answers
 ssh_need() {
-  local answer
-  answer="$(ssh_remote true 2>&1 < /dev/null)" ||
-    die "The machine does not answer over SSH ($(ssh_reason "$answer")). Start it: scripts/paperspace up"
+  local answer trouble
+  answer="$(ssh_remote true 2>&1 < /dev/null)" && return
+  if trouble="$(login_trouble "$answer" "$LOGIN_DENIALS")"; then
+    die "The machine answers, and does not let you in: $trouble"
+  fi
+  die "The machine does not answer over SSH ($(ssh_reason "$answer")). Start it: scripts/paperspace up"
 }
 
 # SECONDS: 0 as soon as a login succeeds; 1 when that time is over, or no time would help
 ssh_wait() {
-  local deadline=$((SECONDS + $1)) denials=0 answer reason said="" SSH_OPTIONS=(-o ConnectTimeout=5)
+  local deadline=$((SECONDS + $1)) denials=0 answer reason said="" trouble SSH_OPTIONS=(-o ConnectTimeout=5)
   until answer="$(ssh_remote true 2>&1 < /dev/null)"; do
     reason="$(ssh_reason "$answer")"
     [[ "$reason" == "$said" ]] || say "  waiting for SSH: $reason"
     said="$reason"
-    if ssh_key_changed "$answer"; then
-      ssh_explain_changed_key
-      return 1
-    fi
     [[ "$answer" == *"Permission denied"* ]] && denials=$((denials + 1)) || denials=0
-    if ((denials >= LOGIN_DENIALS)); then
-      say "  the machine accepts none of your SSH keys for $PAPERSPACE_SSH_USER: set PAPERSPACE_SSH_KEY to the one that it knows (now '$PAPERSPACE_SSH_KEY')"
+    if trouble="$(login_trouble "$answer" "$denials")"; then
+      say "  $trouble"
       return 1
     fi
     ((SECONDS < deadline)) || return 1
@@ -107,15 +104,6 @@ ssh_reason() {
   local reason
   reason="$(grep -v '^$' <<< "${1//$'\r'/}" | tail -n 1)" || true
   printf '%s' "${reason:-no answer}"
-}
-
-ssh_key_changed() {
-  [[ "$1" == *"HOST IDENTIFICATION HAS CHANGED"* ]]
-}
-
-ssh_explain_changed_key() {
-  say "  The machine shows another host key than before. If its system was not made anew, someone may be in between: do not go on."
-  say "  If it was, forget the old key: rm '$HOME/.ssh/paperspace.d/$PAPERSPACE_SSH_ALIAS.known_hosts'"
 }
 
 # The idle guard in a line
