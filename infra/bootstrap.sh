@@ -2,7 +2,8 @@
 # Makes an Ubuntu machine ready for this project. `scripts/paperspace bootstrap` runs it there over SSH, once after `create`;
 # more often does no harm: what is done already is left alone. All of it is on the disk, which a stop and start keeps.
 # Usage: bootstrap.sh machine FOLDER BRANCH             system packages, SSH, deploy key, an empty repository to push to
-#        bootstrap.sh project FOLDER NAME EMAIL ORIGIN  after the push: git identity, .venv, idle guard
+#        bootstrap.sh project FOLDER NAME EMAIL ORIGIN DEVICE   after the push: git identity, idle guard, .venv; on a DEVICE
+#                                                       gpu, not cpu, ends well only if torch can use it
 #        bootstrap.sh drive //ADDRESS/SHARE USER        a shared drive on /mnt/drive; its password on standard input
 # DESTDIR, if set, is put before the names of the system's files.
 set -euo pipefail
@@ -10,6 +11,9 @@ set -euo pipefail
 # libgl1 and glib are OpenCV's; a compiler and Python's headers are for torch.compile
 readonly PACKAGES=(git tmux jq rsync curl ca-certificates tar python3 python3-venv python3-dev build-essential libgl1 libglib2.0-bin)
 readonly OLDEST_GLIBC=2.28 # of the VS Code server
+# What unattended upgrades leave alone, as beginnings of packages' names: a driver that is changed under a running kernel, or a
+# kernel without the driver's module, is no GPU. `sudo apt-get upgrade` still takes them.
+readonly HELD_BACK=(nvidia- libnvidia- libcuda cuda- xserver-xorg-video-nvidia linux-)
 readonly BROKEN_SOURCE=/etc/apt/sources.list.d/paperspace.list
 
 say() {
@@ -76,6 +80,14 @@ install_packages() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 install --no-install-recommends "${missing[@]}" >&2
 }
 
+hold_back_driver() {
+  {
+    echo "Unattended-Upgrade::Package-Blacklist {"
+    printf '  "%s";\n' "${HELD_BACK[@]}"
+    echo "};"
+  } | put 644 /etc/apt/apt.conf.d/52-hold-back-gpu-driver || true
+}
+
 check_python() {
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     die "This system has $(python3 --version), and the project needs Python 3.10; make a machine with Ubuntu 22.04 or newer."
@@ -137,6 +149,7 @@ idle_guard() {
 machine() {
   check_system
   mend_apt
+  hold_back_driver
   install_packages "${PACKAGES[@]}"
   check_python
   drop_dead_sessions
@@ -145,10 +158,21 @@ machine() {
   repository "$@"
 }
 
+# The set-up is worth nothing if a training would run on the CPU, at the price of the GPU
+check_gpu() {
+  local report
+  if ! report="$(bash "$1/infra/remote/gpu" "$1")"; then
+    die "$(awk -F '\t' '$1 == "wrong" { print $2 ". Mend it: " $3 }' <<< "$report")"$'\n'"On a machine without a GPU: bootstrap --cpu"
+  fi
+  say "${report##*$'\t'}"
+}
+
+# The guard comes first: a set-up that fails leaves a machine that is billed
 project() {
   identity "$@"
-  "$1/scripts/setup"
   idle_guard "$1"
+  "$1/scripts/setup"
+  [[ "$5" == cpu ]] || check_gpu "$1"
 }
 
 # SMB has no symbolic links: for data sets and checkpoints, not for code or .venv

@@ -104,7 +104,7 @@ doctor_address() {
 }
 
 doctor_inside() {
-  local answer kind what mend
+  local answer kind what mend part
   echo "On the machine"
   ssh_write_entry "$(field .publicIp)"
   expect reads_our_config "$(field .publicIp)" -- "ssh $PAPERSPACE_SSH_ALIAS leads to it" \
@@ -120,7 +120,7 @@ doctor_inside() {
       fine) fine "$what" ;;
       wrong) wrong "$what" "$mend" ;;
     esac
-  done < <(ssh_script "$REPO/infra/remote/doctor" "$(remote_dir)" 2>&1)
+  done < <(for part in gpu doctor; do ssh_script "$REPO/infra/remote/$part" "$(remote_dir)" 2>&1; done)
 }
 
 reads_our_config() {

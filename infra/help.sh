@@ -104,20 +104,24 @@ END
 
 help_bootstrap() {
   cat << 'END'
-Usage: scripts/paperspace bootstrap [--drive //ADDRESS/SHARE --drive-user NAME]
-Sets the machine up over SSH: packages, clone, .venv, git, tmux, idle guard. What is there already is left alone.
+Usage: scripts/paperspace bootstrap [--cpu] [--drive //ADDRESS/SHARE --drive-user NAME]
+Sets the machine up over SSH: packages, clone, .venv, git, tmux, idle guard. What is there already is left alone. Torch is the
+build that the GPU's driver serves, and the command succeeds only after it has multiplied two matrices on the GPU. Unattended
+upgrades leave the driver and the kernel alone.
+  --cpu                   for a machine without a GPU
   --drive, --drive-user   mounts a shared drive too, for data sets and checkpoints; both as the console shows them
 END
 }
 
 help_run() {
   cat << 'END'
-Usage: scripts/paperspace run [--down] [--debug] EXPERIMENT [OVERRIDE...]
+Usage: scripts/paperspace run [--down] [--debug] [--cpu] EXPERIMENT [OVERRIDE...]
        e.g. scripts/paperspace run dnp_crafter seed=1
        scripts/paperspace run --follow [--down]
 Pushes local commits, starts the training on the machine inside tmux, and follows its log; Ctrl-C leaves it running.
   --down    stops the machine when the training has ended and its results are here
   --debug   lets a debugger of VS Code attach
+  --cpu     trains on the CPU; without it, run refuses where torch cannot use the GPU
   --follow  follows the training that runs, or that ran last
 END
 }

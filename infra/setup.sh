@@ -5,9 +5,14 @@
 readonly BOOTSTRAP=.cache/paperspace-bootstrap.sh
 
 cmd_bootstrap() {
-  local drive="" user="" branch
+  local drive="" user="" device=gpu branch
   while (($#)); do
     case "$1" in
+      --cpu)
+        device=cpu
+        shift
+        continue
+        ;;
       --drive) drive="${2:-}" ;;
       --drive-user) user="${2:-}" ;;
       *) misuse "bootstrap does not know '$1'; see scripts/paperspace bootstrap --help." ;;
@@ -28,7 +33,7 @@ cmd_bootstrap() {
     same) ;;
     *) say "The machine's $branch has commits that you do not have, and stays as it is: scripts/paperspace sync" ;;
   esac
-  bootstrap_step project "$(remote_dir)" "$(git_here config user.name || true)" "$(git_here config user.email || true)" "$(origin_here)"
+  bootstrap_step project "$(remote_dir)" "$(git_here config user.name || true)" "$(git_here config user.email || true)" "$(origin_here)" "$device"
   [[ -z "$drive" ]] || bootstrap_drive "$drive" "$user"
   say "The machine is set up; after any stop and start it is as it is now."
 }

@@ -8,12 +8,13 @@ readonly DEBUG_PORT=5678
 readonly MAY_RUN="while the training was being started: it may run on the machine all the same."
 
 cmd_run() {
-  local down="" debug="" follow="" overrides=() branch
+  local down="" debug="" follow="" device=gpu overrides=() branch
   while (($#)); do
     case "$1" in
       --down) down=yes ;;
       --debug) debug=yes ;;
       --follow) follow=yes ;;
+      --cpu) device=cpu ;;
       -*) misuse "run does not know '$1'; see scripts/paperspace run --help." ;;
       *) overrides+=("$1") ;;
     esac
@@ -29,11 +30,12 @@ cmd_run() {
   finish_training
 }
 
-# Uses the caller's `overrides`, `debug` and `down`
+# Uses the caller's `overrides`, `device`, `debug` and `down`
 start_training() {
   local code=0 port=0
   ((${#overrides[@]} > 0)) || misuse "run needs an experiment, e.g. scripts/paperspace run dnp_crafter seed=1"
   [[ "${overrides[0]}" == *=* ]] || overrides[0]="exp=${overrides[0]}"
+  choose_device
   branch="$(branch_here)"
   refuse_dirt_here
   [[ -z "$debug" ]] || { port="$DEBUG_PORT" && refuse_busy_port; }
@@ -42,17 +44,27 @@ start_training() {
   update_machine "$branch"
   say "Starting on the machine, at $(git_here log -1 --format='%h %s'): sheeprl ${overrides[*]}"
   on_interrupt interrupted_start
-  on_training start "$port" "${overrides[@]}" >&2 || code=$?
+  on_training start "$port" "$device" "${overrides[@]}" >&2 || code=$?
   case "$code" in
     0) ;;
     4)
       refuse_second_training
       die "Another training was being started on the machine, so this one was not. Follow it: scripts/paperspace run --follow"
       ;;
+    5) die "No training was started: it would have run on the CPU, at the price of the GPU. The reason is above. On the CPU all the same: run --cpu" ;;
     255) die "The connection was lost $MAY_RUN $(ways_on)" ;;
     *) die "The training did not start on the machine; the reason is above." ;;
   esac
   [[ -z "$debug" ]] || say "It waits for a debugger: in VS Code, start \"Attach to run --debug\" (port $DEBUG_PORT, forwarded while this command runs)."
+}
+
+# Sets the caller's `device` and `overrides`: the user may say either of --cpu and fabric.accelerator=cpu
+choose_device() {
+  local override
+  for override in "${overrides[@]}"; do
+    [[ "$override" != *fabric.accelerator=cpu ]] || device=cpu
+  done
+  [[ "$device" == gpu || " ${overrides[*]} " == *" fabric.accelerator="* ]] || overrides+=(fabric.accelerator=cpu)
 }
 
 refuse_second_training() {

@@ -33,6 +33,19 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 echo "setup $*" >> .venv-log
 mkdir -p .venv/bin
 cp tests/sheeprl .venv/bin/sheeprl
+cp tests/python .venv/bin/python
+"""
+# Torch, as infra/remote/gpu asks it: the GPU works
+PYTHON = """#!/bin/sh
+echo 'torch 2.13.0+cu126 multiplies matrices on the NVIDIA RTX A4000'
+"""
+
+
+DRIVER = "#!/bin/sh\necho NVIDIA RTX A4000, 550.54\n"
+# Torch that sees no GPU says nothing of it by itself
+NO_GPU = """#!/bin/sh
+echo 'torch 2.13.0 (CUDA 13.0) sees no GPU'
+exit 1
 """
 
 
@@ -63,7 +76,7 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copytree(REPO / "infra", folder / "infra", ignore=shutil.ignore_patterns("paperspace.conf"))
     shutil.copy(REPO / "scripts" / "paperspace", folder / "scripts")
     (folder / ".gitignore").write_text((REPO / ".gitignore").read_text() + "\n/.venv-log\n")
-    for name, text in {"scripts/setup": SETUP, "tests/sheeprl": SHEEPRL}.items():
+    for name, text in {"scripts/setup": SETUP, "tests/sheeprl": SHEEPRL, "tests/python": PYTHON}.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     git(folder, "init", "--quiet")

@@ -1,11 +1,12 @@
 """`bootstrap` over a real sshd; what would change the system is recorded, or lands in a folder (DESTDIR)."""
 
+import re
 import stat
 from pathlib import Path
 
 import pytest
 
-from .project import Command, commit, git
+from .project import DRIVER, NO_GPU, Command, commit, git
 from .sshd import Sshd
 
 RECORDER = """#!/bin/sh
@@ -95,6 +96,34 @@ def test_the_idle_guard_is_installed_and_enabled(fresh: Sshd, command: Command, 
     assert command("bootstrap").returncode == 0
     assert settings.read_text() == "IDLE_GUARD_CHECKS=12\n"
     assert "newer one" in guard.read_text()
+
+
+def test_it_ends_only_when_torch_has_multiplied_on_the_gpu(fresh: Sshd, command: Command, checkout: Path) -> None:
+    result = command("bootstrap")
+    assert result.returncode == 0 and "multiplies matrices on the NVIDIA RTX A4000" in result.stderr
+    fresh.program("nvidia-smi", DRIVER)
+    commit(checkout, "tests/python", NO_GPU)
+    result = command("bootstrap")
+    assert result.returncode == 1 and "The machine is set up" not in result.stderr
+    assert "torch cannot use the GPU: torch 2.13.0 (CUDA 13.0) sees no GPU. Mend it: " in result.stderr
+    assert "bootstrap --cpu" in result.stderr
+    assert "systemctl enable --now --quiet idle-guard.timer" in calls(
+        fresh
+    )  # it stops a machine that is left like this
+    assert command("bootstrap", "--cpu").returncode == 0
+
+
+def test_unattended_upgrades_leave_the_driver_and_its_kernel_alone(fresh: Sshd, command: Command) -> None:
+    assert command("bootstrap").returncode == 0
+    lines = (fresh.root / "etc/apt/apt.conf.d/52-hold-back-gpu-driver").read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("Unattended-Upgrade::Package-Blacklist {", "};")
+    patterns = [line.strip().strip('";') for line in lines[1:-1]]
+    held = lambda package: any(re.match(pattern, package) for pattern in patterns)  # noqa: E731 # as unattended-upgrades
+    names = "nvidia-driver-535 nvidia-dkms-535-server nvidia-kernel-common-535 libnvidia-compute-535 cuda-drivers"
+    for package in f"{names} linux-modules-nvidia-535-generic linux-image-generic linux-headers-6.8.0-50".split():
+        assert held(package), package
+    for package in "openssh-server libssl3 python3.10 util-linux libc6 sudo".split():
+        assert not held(package), package
 
 
 def test_after_bootstrap_run_and_sync_and_down_work(fresh: Sshd, command: Command, checkout: Path, api) -> None:

@@ -9,7 +9,7 @@ from .sshd import Sshd
 
 # What the machine answers when all is well
 GPU = "#!/bin/sh\necho 'NVIDIA RTX A4000, 570.1'\n"
-PYTHON = "#!/bin/sh\necho 2.9.0 True\n"
+PYTHON = "#!/bin/sh\necho torch 2.13.0+cu126 multiplies matrices on the NVIDIA RTX A4000\n"
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_all_is_well(healthy: Sshd, command: Command) -> None:
         "is static",
         "SSH lets you in",
         "A4000, 570.1",
-        "2.9.0 sees",
+        "torch 2.13.0+cu126 multiplies",
     ):
         assert found in result.stdout
     assert "mend" not in result.stdout
@@ -70,11 +70,25 @@ def test_no_driver_at_all(healthy: Sshd, command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, found", [("echo 2.9.0 False", "does not see the GPU"), ("exit 1", "no .venv with torch")]
+    "text, found",
+    [
+        ("echo 'torch 2.13.0 (CUDA 13.0) sees no GPU'; exit 1", "torch 2.13.0 (CUDA 13.0) sees no GPU"),
+        ("echo \"No module named 'torch'\"; exit 1", "no .venv with torch"),
+    ],
 )
 def test_torch(healthy: Sshd, command: Command, text: str, found: str) -> None:
     (healthy.project / ".venv/bin/python").write_text(f"#!/bin/sh\n{text}\n")
-    wrong(command, found, "")
+    wrong(command, found, "scripts/paperspace bootstrap")
+
+
+def test_a_driver_that_was_upgraded_under_a_running_machine(healthy: Sshd, command: Command) -> None:
+    healthy.program(
+        "nvidia-smi", "#!/bin/sh\necho 'Failed to initialize NVML: Driver/library version mismatch'\nexit 18\n"
+    )
+    (healthy.project / ".venv/bin/python").write_text(
+        "#!/bin/sh\necho 'torch 2.13.0 (CUDA 13.0) sees no GPU'\nexit 1\n"
+    )
+    wrong(command, "the driver was upgraded, and the old one still runs", "scripts/paperspace down, then up")
 
 
 @pytest.mark.parametrize(

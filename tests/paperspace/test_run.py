@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .project import Command, commit, git, wait_until_shown
+from .project import DRIVER, NO_GPU, Command, commit, git, wait_until_shown
 from .sshd import Sshd, wait_for
 
 Following = Callable[..., subprocess.Popen[str]]
@@ -51,6 +51,33 @@ def test_a_training_on_a_new_branch(machine: Sshd, command: Command, checkout: P
     assert command("run", "exp=x").returncode == 0
     assert git(machine.project, "symbolic-ref", "--short", "HEAD") == "idea"
     assert git(machine.project, "rev-parse", "HEAD") == mine
+
+
+def test_no_training_starts_where_torch_sees_no_gpu(machine: Sshd, command: Command, checkout: Path, api) -> None:
+    machine.program("nvidia-smi", DRIVER)
+    commit(checkout, "tests/python", NO_GPU)
+    result = command("run", "--down", "x")
+    assert result.returncode == 1
+    assert "torch cannot use the GPU: torch 2.13.0 (CUDA 13.0) sees no GPU. Mend it: " in result.stderr
+    assert "at the price of the GPU" in result.stderr and "run --cpu" in result.stderr
+    assert not log(machine) and machine.tmux("has-session", "-t", "training").returncode
+    assert api.machine.state == "ready"
+
+
+@pytest.mark.parametrize(
+    "words, trained",
+    [
+        (["--cpu", "x"], "training exp=x fabric.accelerator=cpu"),
+        (["x", "fabric.accelerator=cpu"], "training exp=x fabric.accelerator=cpu"),
+        (["--cpu", "x", "fabric.accelerator=auto"], "training exp=x fabric.accelerator=auto"),
+    ],
+)
+def test_on_the_cpu_where_the_user_says_so(
+    machine: Sshd, command: Command, checkout: Path, words: list[str], trained: str
+) -> None:
+    commit(checkout, "tests/python", NO_GPU)
+    result = command("run", *words)
+    assert (result.returncode, result.stdout.splitlines()[0]) == (0, trained), result.stderr
 
 
 def test_uncommitted_work_is_not_left_behind_unseen(machine: Sshd, command: Command, checkout: Path) -> None:
