@@ -110,7 +110,7 @@ confirm() {
   local reply=""
   printf '%s [y/N] ' "$1" >&2
   read -r reply || true
-  [[ "${reply,,}" == y || "${reply,,}" == yes ]] || die "Not confirmed: nothing was bought. (--yes answers yes.)"
+  [[ "${reply,,}" == y || "${reply,,}" == yes ]] || die "Not confirmed: nothing was done. (--yes answers yes.)"
 }
 
 # Off after it is made: `up` starts it when it is wanted

@@ -10,7 +10,8 @@ The machine
   up                 starts it, waits until SSH answers, prints what it costs and what will stop it
   down               stops it and waits until it is off; refuses while it has work that is nowhere else
   status             state, costs, address, idle guard, unsaved work
-  ip                 its static address: claim, assign, status
+  ip                 static addresses: claim, assign, release, status
+  destroy            deletes the machine, its disk and its address; asks for its name
   doctor             checks keys, tools, account, machine and GPU, each with the mend
 
 The work on it
@@ -34,6 +35,7 @@ help_for() {
     down) help_down ;;
     status) help_status ;;
     ip) help_ip ;;
+    destroy) help_destroy ;;
     doctor) echo 'Usage: scripts/paperspace doctor
 Checks keys, tools, account, machine settings, driver and torch; says how to mend what is wrong.' ;;
     bootstrap) help_bootstrap ;;
@@ -95,10 +97,19 @@ END
 
 help_ip() {
   cat << 'END'
-Usage: scripts/paperspace ip status
-       scripts/paperspace ip claim [--yes]     buys a static address in the machine's region; asks first
-       scripts/paperspace ip assign [ADDRESS]  gives a claimed address to the machine; default: the free one
-A static address stays the same from start to start, and is billed whether the machine is on or off.
+Usage: scripts/paperspace ip status                    which addresses the account pays for, and whose they are
+       scripts/paperspace ip claim [--yes]             buys a static address in the machine's region; asks first
+       scripts/paperspace ip assign [ADDRESS]          gives a claimed address to the machine; default: the free one
+       scripts/paperspace ip release [ADDRESS] [--yes] gives an address back; default: the one that no machine has; asks first
+A static address stays the same from start to start, and is billed whether the machine is on, off or deleted.
+END
+}
+
+help_destroy() {
+  cat << 'END'
+Usage: scripts/paperspace destroy
+Deletes the machine, its disk and its static address, and succeeds only after it has seen them gone: then nothing of it is
+billed. Asks for the machine's name. A machine that is on is stopped first, and refused while it has work that is nowhere else.
 END
 }
 

@@ -8,19 +8,30 @@ cmd_ip() {
     status) ip_status "$@" ;;
     claim) ip_claim "$@" ;;
     assign) ip_assign "$@" ;;
-    *) misuse "ip '$action' is not known; it must be claim, assign or status." ;;
+    release) ip_release "$@" ;;
+    *) misuse "ip '$action' is not known; it must be claim, assign, release or status." ;;
   esac
 }
 
+# An address outlives its machine: what is billed can be seen without one
 ip_status() {
+  local machines
   (($# == 0)) || misuse "ip status takes no arguments."
-  machine_find
+  api_session || die "$API_ERROR"
+  api_list_machines || die "$API_ERROR"
+  machines="$API_ANSWER"
   api_list_ips || die "$API_ERROR"
-  echo "$NAME: ${ADDRESS:-no address} ($ADDRESS_TYPE)"
-  answer --arg machine "$MACHINE_ID" '.[] | "  claimed: \(.ip) in \(.region), "
-    + if .assignedMachineId == null then "of no machine: paid for, unused"
-      elif .assignedMachineId == $machine then "of this machine" else "of \(.assignedMachineId)" end'
-  echo "Each claimed address costs $(ip_price), machine on or off; give one up at $CONSOLE_URL."
+  answer --argjson machines "$machines" --arg wanted "$PAPERSPACE_MACHINE" '
+    ([$machines[] | select(.dtDeleted == null)] | map({key: .id, value: .}) | from_entries) as $there
+    | ([$there[] | select(.name == $wanted or .id == $wanted)][0]) as $ours
+    | if $ours then "\($ours.name): \($ours.publicIp // "no address") (\($ours.publicIpType))"
+      elif $wanted != "" then "No machine has the name or the id \u0027\($wanted)\u0027." else empty end,
+      (.[] | "  claimed: \(.ip) in \(.region), "
+        + if .assignedMachineId == null then "of no machine: paid for, unused"
+          elif .assignedMachineId == $ours.id then "of this machine"
+          elif $there[.assignedMachineId] then "of \($there[.assignedMachineId].name) (\(.assignedMachineId))"
+          else "of \(.assignedMachineId), which is not there: paid for, unused" end)'
+  echo "Each claimed address costs $(ip_price), machine on or off; scripts/paperspace ip release gives one back."
 }
 
 ip_price() {
@@ -85,4 +96,55 @@ ip_confirm() {
   done
   ssh_write_entry "$address"
   echo "$NAME has the address $address; ssh $PAPERSPACE_SSH_ALIAS goes there."
+}
+
+# [ADDRESS] [--yes]
+ip_release() {
+  local yes="" address="" machines owner
+  while (($#)); do
+    if [[ "$1" == --yes ]]; then yes=yes; else
+      [[ -z "$address" && "$1" != -* ]] || misuse "ip release takes one address, and --yes."
+      address="$1"
+    fi
+    shift
+  done
+  api_session || die "$API_ERROR"
+  api_list_machines || die "$API_ERROR"
+  machines="$API_ANSWER"
+  api_list_ips || die "$API_ERROR"
+  [[ -n "$address" ]] || address="$(only_unused_ip "$machines")"
+  owner="$(owner_of_ip "$address" "$machines")"
+  [[ -n "$yes" ]] || confirm "$address is of ${owner:-no machine}. Give it back, for good?"
+  release "$address" || die "$API_ERROR $address is still claimed, and billed; give it back at $CONSOLE_URL."
+  echo "$address is given back, and not billed any more."
+}
+
+# MACHINES: the one claimed address that none of them has
+only_unused_ip() {
+  local found
+  found="$(answer --argjson machines "$1" '[.[] | select(.assignedMachineId as $id
+    | any($machines[]; .id == $id and .dtDeleted == null) | not) | .ip] | join(" ")')"
+  case "$found" in
+    "") die "No claimed address is unused: scripts/paperspace ip status" ;;
+    *" "*) die "Several claimed addresses are unused; name one: scripts/paperspace ip release ${found// / | }" ;;
+    *) echo "$found" ;;
+  esac
+}
+
+# ADDRESS MACHINES: the name of the one that has it; nothing where none has
+owner_of_ip() {
+  answer -e --arg ip "$1" 'any(.[]; .ip == $ip)' > /dev/null ||
+    die "$1 is not among the account's claimed addresses: $(answer 'map(.ip) | join(", ") | if . == "" then "there are none" else . end')."
+  answer --arg ip "$1" --argjson machines "$2" '[.[] | select(.ip == $ip)][0].assignedMachineId as $id
+    | [$machines[] | select(.id == $id and .dtDeleted == null)][0].name // ""'
+}
+
+# ADDRESS: 0 when it was seen to be gone. It may have to be taken from its machine first; and of an answer that is lost, the
+# list tells more.
+release() {
+  local reason
+  api_release_ip "$1" || { [[ "$API_STATUS" == 4?? ]] && api_assign_ip "$1" "" && api_release_ip "$1"; } || true
+  reason="$API_ERROR"
+  api_list_ips || return 1
+  [[ "$(answer --arg ip "$1" 'any(.[]; .ip == $ip)')" == false ]] || api_fail "${reason:-It is still listed.}"
 }

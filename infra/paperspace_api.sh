@@ -54,6 +54,11 @@ api_create_machine() {
   api_request POST /machines '.event.id // ""' "$1"
 }
 
+# Value: the event's id
+api_delete_machine() {
+  api_request DELETE "/machines/$(url_encode "$1")" '.event.id // ""'
+}
+
 # Value: new, in progress, done, error or cancelled; a tab; the reason of an error
 api_get_event() {
   api_request GET "/machine-events/$(url_encode "$1")" \
@@ -84,9 +89,20 @@ api_claim_ip() {
   api_request POST /public-ips .ip "$(jq -n --arg region "$1" '{region: $region}')"
 }
 
-# ADDRESS MACHINE_ID
+# ADDRESS MACHINE_ID, or of no machine where that is empty
 api_assign_ip() {
-  api_request PUT "/public-ips/$(url_encode "$1")" .ip "$(jq -n --arg id "$2" '{machineId: $id}')"
+  api_request PUT "/public-ips/$(url_encode "$1")" .ip \
+    "$(jq -n --arg id "$2" '{machineId: (if $id == "" then null else $id end)}')"
+}
+
+# ADDRESS
+api_release_ip() {
+  api_request DELETE "/public-ips/$(url_encode "$1")" .ip
+}
+
+# MACHINE_ID
+api_list_snapshots() {
+  api_list "/snapshots?machineId=$(url_encode "$1")&limit=100"
 }
 
 # Leaves every item of a listing in API_ANSWER, page after page

@@ -101,6 +101,7 @@ EVENT = record(
 )
 CHANGED = record(data=MACHINE, event=EVENT)
 PUBLIC_IP = record("assignedMachineId", ip=TEXT, region=TEXT, assignedMachineId=TEXT, dtCreated=TEXT)
+SNAPSHOT = record(id=TEXT, name=TEXT, machineId=TEXT, isAutoSnapshot=BOOLEAN)
 TEMPLATE = record(
     id=TEXT,
     name=TEXT,
@@ -180,6 +181,16 @@ USER = record(
 )
 OWN_TEAM = record(namespace=TEXT, isPrivate=BOOLEAN, maxMachines=NUMBER, id=TEXT, analyticsId=NUMBER)
 SESSION = nullable(record(user=USER, team=OWN_TEAM))
+SCRIPT = record(
+    id=TEXT,
+    name=TEXT,
+    description=nullable(TEXT),
+    isEnabled=BOOLEAN,
+    isRunOnce=BOOLEAN,
+    assignedMachineIds=list_of(TEXT),
+    dtCreated=TEXT,
+    dtDeleted=nullable(TEXT),
+)
 ERROR = record("details", message=TEXT, code=TEXT, details={"type": "object"})
 
 PAGING = {"after": TEXT, "limit": INTEGER | {"minimum": 1, "maximum": 120}, "order": one_of("asc", "desc")}
@@ -207,6 +218,7 @@ OPERATIONS = {
     "GET /machines/{id}": Operation(MACHINE),
     "PATCH /machines/{id}/start": Operation(CHANGED),
     "PATCH /machines/{id}/stop": Operation(CHANGED),
+    "DELETE /machines/{id}": Operation(CHANGED),
     "GET /machine-events": Operation(page(EVENT), PAGING | {"orderBy": one_of("dtCreated"), "machineId": TEXT}),
     "GET /machine-events/{id}": Operation(EVENT),
     "GET /machine-availability": Operation(
@@ -216,6 +228,10 @@ OPERATIONS = {
     "GET /public-ips": Operation(page(PUBLIC_IP), PAGING | {"orderBy": one_of("dtCreated"), "region": TEXT}),
     "POST /public-ips": Operation(PUBLIC_IP, body=record(region=TEXT)),
     "PUT /public-ips/{ip}": Operation(PUBLIC_IP, body=record(machineId=nullable(TEXT))),
+    "DELETE /public-ips/{ip}": Operation(record(ip=TEXT)),
+    "GET /startup-scripts": Operation(page(SCRIPT), PAGING | {"orderBy": one_of("dtCreated", "name"), "name": TEXT}),
+    "POST /startup-scripts": Operation(SCRIPT, body=record("isRunOnce", name=TEXT, script=TEXT, isRunOnce=BOOLEAN)),
+    "GET /snapshots": Operation(page(SNAPSHOT), PAGING | {"orderBy": one_of("dtCreated", "name"), "machineId": TEXT}),
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from . import contract
+from .fake_account import Account
 from .fake_machine import GB, Machine, RefusalError, new_event, now
 
 GPUS = ("A4000", "P4000", "A100", "A100-80G", "H100")
@@ -78,15 +79,15 @@ class Request:
     agent: str
 
 
-class FakeApi:
+class FakeApi(Account):
     """The account: machines, events, templates and addresses. `with FakeApi(key) as api: api.url`."""
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self.machines = [Machine("psmachine", "dnp")]
+        super().__init__()
+        self.machines.append(Machine("psmachine", "dnp"))
         self.events: list[dict[str, Any]] = []
         self.templates = listing()
-        self.ips: list[dict[str, Any]] = []
         self.available = True
         self.page_size = 120
         self.session = True
@@ -230,6 +231,16 @@ class FakeApi:
                 return self.ips[-1]
             case "PUT /public-ips/{ip}":
                 return self.assign(values[0], body["machineId"])
+            case "DELETE /public-ips/{ip}":
+                return self.release(values[0])
+            case "DELETE /machines/{id}":
+                return self.delete(values[0])
+            case "GET /snapshots":
+                return self.page([s for s in self.snapshots if s["machineId"] == query["machineId"]], query)
+            case "GET /startup-scripts":
+                return self.page([s for s in self.scripts if query.get("name", "") in s["name"]], query)
+            case "POST /startup-scripts":
+                return self.add_script(body)
         raise RefusalError("no such route", 404)
 
     def page(self, items: list[Any], query: dict[str, str]) -> dict[str, Any]:
@@ -237,12 +248,6 @@ class FakeApi:
         begin = int(query.get("after", 0))
         rest = {"nextPage": str(begin + size)} if begin + size < len(items) else {}
         return {"items": items[begin : begin + size], "hasMore": bool(rest), **rest}
-
-    def find(self, identity: str) -> Machine:
-        found = [machine for machine in self.machines if machine.data["id"] == identity]
-        if not found:
-            raise RefusalError("Machine not found", 404)
-        return found[0]
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
         machine = Machine(f"psnew{len(self.machines)}", body["name"], state="provisioning")
@@ -253,16 +258,6 @@ class FakeApi:
         machine.event = new_event("create", machine.data["id"])
         self.events.insert(0, machine.event)
         return {"data": machine.data, "event": machine.event}
-
-    def assign(self, ip: str, identity: str | None) -> dict[str, Any]:
-        entry = next((entry for entry in self.ips if entry["ip"] == ip), None)
-        if entry is None:
-            raise RefusalError("Public IP not found", 404)
-        entry.pop("assignedMachineId", None)
-        if identity is not None:
-            self.find(identity).data |= {"publicIp": ip, "publicIpType": "static"}
-            entry["assignedMachineId"] = identity
-        return entry
 
 
 def refused_agent(agent: str) -> str:

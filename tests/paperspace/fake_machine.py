@@ -79,6 +79,7 @@ class Machine:
         self.error: str | None = None  # of the next start or stop, as an event
         self.next_ip: str | None = None  # the address after the next start
         self.event: dict[str, Any] | None = None
+        self.looks_left: int | None = None  # when it is being deleted
         self.set(state)
 
     @property
