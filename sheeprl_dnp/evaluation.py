@@ -38,14 +38,18 @@ class PlayerSteps:
         self.halts = halts.flatten()
 
 
-def make_environments(cfg: dict[str, Any], episodes: int, num_envs: int, log_dir: str) -> gym.vector.VectorEnv:
+def make_environments(
+    cfg: dict[str, Any], episodes: int, num_envs: int, log_dir: str, worlds: str = "evaluation"
+) -> gym.vector.VectorEnv:
     """The environments of a run, which play the episodes of the seeds 0 to `episodes` - 1 between them.
 
-    Ours play in the worlds that are kept for evaluation.
+    Args:
+        log_dir: where videos go, if `cfg.env.capture_video`.
+        worlds: those of ours, of which some are kept for `validation` and others for `evaluation`.
     """
     cfg = copy.deepcopy(cfg)
     if "worlds" in cfg.env.wrapper:
-        cfg.env.wrapper.worlds = "evaluation"
+        cfg.env.wrapper.worlds = worlds
 
     def make(index: int) -> gym.Env:
         env = make_env(cfg, 0, index, log_dir, "evaluation", vector_env_idx=index)()
@@ -155,6 +159,7 @@ def evaluate(
     num_envs: int,
     log_dir: str,
     on_episode: Callable[[Record], None],
+    worlds: str = "evaluation",
 ) -> Record:
     """Plays the policy of a checkpoint in the worlds of the seeds 0 to `episodes` - 1.
 
@@ -162,13 +167,13 @@ def evaluate(
 
     Args:
         state: the checkpoint.
-        log_dir: where videos go, if `cfg.env.capture_video`.
         on_episode: called with each episode as it ends.
+        log_dir, worlds: see `make_environments`.
 
     Returns:
         See `results`.
     """
-    envs = make_environments(cfg, episodes, num_envs, log_dir)
+    envs = make_environments(cfg, episodes, num_envs, log_dir, worlds)
     try:
         steps, latencies, records = PlayerSteps(num_envs), [], []
         player = build_player(fabric, cfg, envs, state, steps)

@@ -27,11 +27,10 @@ from pydantic import Field, field_validator, model_validator
 from sheeprl_dnp.checks import Checked, check
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, ponders, samples_halting
 from sheeprl_dnp.envs.episodes import checkpoint_step, versions
-from sheeprl_dnp.envs.worlds import WORLDS
+from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS
 from sheeprl_dnp.runs import MAX_SEED, ConfigError, replace_file
 
 OWN_RULE = "default"  # the evaluation by the halting rule that an agent was trained with
-EVALUATION_WORLDS = tuple(worlds for worlds in WORLDS if worlds != "training")
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=MAX_SEED)]

@@ -156,6 +156,16 @@ def test_shuffled_ponder_steps_are_played(command: Command, run: Path) -> None:
     assert 1 < results[1]["mean_ponder_steps"] < 4
 
 
+def test_what_is_chosen_is_chosen_in_worlds_that_no_result_is_told_of(command: Command, baseline: Path) -> None:
+    result = play(command, baseline, "--episodes", 2, "--worlds", "validation")
+    assert result.returncode == 0, result.stderr
+    results = json.loads(baseline.with_suffix(".eval_validation.json").read_text())
+    assert results["worlds"] == "validation"
+    assert [episode["world_seed"] for episode in results["episodes"]] == [
+        world_seed(worlds="validation", seed=number, rank=0, start_step=0, episode=0) for number in range(2)
+    ]
+
+
 def test_a_video_is_recorded(command: Command, run: Path) -> None:
     checkpoint = last_checkpoint(run)
     result = play(command, checkpoint, "--episodes", 1, "--video")
@@ -202,6 +212,12 @@ def changed(checkpoint: Path, folder: Path, value: str, other: str) -> Path:
             ["{baseline}", "--steps", "never"],
             "'never' is not a whole number from 1, nor one of sample, threshold, shuffled",
         ),
+        (["{baseline}", "--worlds", "training"], "invalid choice: 'training' (choose from "),
+        (
+            ["{worldless}", "--worlds", "validation"],
+            "`--worlds=validation` is for environments that keep worlds for it: `CKPT={worldless}` is of "
+            "`env.id=crafter_reward`.",
+        ),
         (["{baseline}", "--episodes", "0"], "'0' is not a whole number from 1"),
         ([], "CKPT"),
     ],
@@ -217,6 +233,7 @@ def test_what_cannot_be_evaluated_is_named(
         "checkpoint": checkpoint,
         "one_step": changed(checkpoint, tmp_path / "one_step", "max_halts: 4", "max_halts: 1"),
         "fixed": changed(checkpoint, tmp_path / "fixed", "learn_halting: true", "learn_halting: false"),
+        "worldless": changed(baseline, tmp_path / "worldless", "    worlds: training\n", ""),
         "threshold": changed(checkpoint, tmp_path / "threshold", "halting: sample", "halting: threshold"),
     }
     result = play(command, *[argument.format(**names) for argument in arguments])
@@ -225,6 +242,7 @@ def test_what_cannot_be_evaluated_is_named(
 
 
 def test_a_damaged_checkpoint_is_named_before_any_is_played(command: Command, run: Path, baseline: Path) -> None:
+    before = set(baseline.parent.iterdir())
     cut = last_checkpoint(run).with_name("ckpt_999_0.ckpt")
     cut.write_bytes(last_checkpoint(run).read_bytes()[:1000])
     try:
@@ -233,4 +251,4 @@ def test_a_damaged_checkpoint_is_named_before_any_is_played(command: Command, ru
         cut.unlink()
     assert result.returncode != 0
     assert f"`CKPT={cut}` can't be read" in result.stderr and "Traceback" not in result.stderr
-    assert not list(baseline.parent.glob("ckpt_70_0.eval_*.json"))
+    assert set(baseline.parent.iterdir()) == before

@@ -28,8 +28,8 @@ class CrafterWrapper(sheeprl_crafter.CrafterWrapper):
         screen_size: of the observation `rgb`, uint8 [screen_size, screen_size, 3].
         seed: the run's seed + rank, as SheepRL's `make_env` passes it; None draws one.
         rank: the index of the environment, over all processes.
-        worlds: `training` (each run and environment has its own, and its episodes are recorded: see `open_log`) or
-            `evaluation` (they depend on `seed` alone).
+        worlds: `training` (each run and environment has its own, and its episodes are recorded: see `open_log`),
+            `validation` or `evaluation` (they depend on `seed` alone).
         num_envs: the environments of each process, to count the steps of the run.
 
     Raises:

@@ -7,12 +7,11 @@ import gymnasium as gym
 import numpy as np
 
 from sheeprl_dnp.envs.episodes import open_log, start_step
-from sheeprl_dnp.envs.worlds import WorldSeeds
+from sheeprl_dnp.envs.worlds import WorldSeeds, kind_of_start
 from sheeprl_dnp.runs import ConfigError
 
-# By size, the greatest difficulty of which there are boards for training and boards for evaluation
+# By size, the greatest difficulty of which there are boards for training, for validation and for evaluation
 HARDEST = {3: 8, 4: 7, 5: 15}
-EVALUATION_SHARE = 4  # one board in so many is kept for evaluation
 CELL = 16  # pixels of a rendered light, one of them its border
 ON, OFF, BORDER = (255, 221, 87), (38, 50, 70), (10, 14, 20)
 
@@ -30,8 +29,9 @@ class LightsOut(gym.Env):
     is truncated. At the end `info` has the `difficulty`, the `success` (whether it is dark) and the `board` that the
     episode began with: its lights as the digits of a binary number, row by row.
 
-    A quarter of the boards is kept for evaluation: no training episode begins with one. (It may still come by: one
-    wrong press on a board makes another, and all 512 boards of 3 x 3 lights are few presses apart.)
+    A quarter of the boards is kept for evaluation, an eighth for validation: no training episode begins with one. (It
+    may still come by: one wrong press on a board makes another, and all 512 boards of 3 x 3 lights are few presses
+    apart.)
 
     `reset(seed=s)` restarts the list of boards of seed s, `reset()` plays the next one.
 
@@ -40,8 +40,8 @@ class LightsOut(gym.Env):
         difficulty: the least and the greatest d, each as likely as any between; at most `HARDEST[size]`.
         slack: presses beyond d, from 0.
         seed: the run's seed + rank, as SheepRL's `make_env` passes it; None draws one.
-        worlds: `training` (each run and environment has its own boards, and its episodes are recorded: see `open_log`)
-            or `evaluation` (boards that are kept for it, determined by `seed` alone).
+        worlds: `training` (each run and environment has its own boards, and its episodes are recorded: see `open_log`),
+            `validation` or `evaluation` (boards that are kept for it, determined by `seed` alone).
         rank: the index of the environment, over all processes.
         num_envs: the environments of each process, to count the steps of the run.
 
@@ -72,7 +72,7 @@ class LightsOut(gym.Env):
         super().reset(seed=seed)
         self._log = open_log(rank, num_envs) if worlds == "training" else None
         self._world_seeds = WorldSeeds(worlds, rank, self._log.step if self._log else start_step())
-        self._for_evaluation = worlds == "evaluation"
+        self._worlds = worlds
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -115,7 +115,7 @@ class LightsOut(gym.Env):
             presses[rng.choice(len(presses), self.difficulty, replace=False)] = 1
             board = self.effects @ presses % 2
             exact = fewest_presses(presses, self.idle_presses) == self.difficulty
-            if exact and is_for_evaluation(board) == self._for_evaluation:
+            if exact and worlds_of(board) == self._worlds:
                 return board
 
     def _observation(self) -> np.ndarray:
@@ -158,10 +158,9 @@ def board_number(board: np.ndarray) -> int:
     return int("".join(map(str, board)), 2)
 
 
-def is_for_evaluation(board: np.ndarray) -> bool:
-    """Whether a board is one of those that no training episode begins with: drawn once and for ever."""
-    draw = np.random.SeedSequence((len(board), board_number(board))).generate_state(1)[0]
-    return bool(draw % EVALUATION_SHARE == 0)
+def worlds_of(board: np.ndarray) -> str:
+    """The worlds whose episodes begin with a board: `training`, `validation` or `evaluation`."""
+    return kind_of_start(len(board), board_number(board))
 
 
 def check_arguments(size: int, difficulty: Sequence[int], slack: int) -> None:

@@ -1,18 +1,23 @@
-"""Which worlds the episodes of an environment are played in: those of a run's training, or those of all evaluations."""
+"""Which worlds the episodes of an environment are played in: no world is of more than one of three kinds.
+
+`training`: each run and environment has its own. `validation`: what is chosen (settings, say) is chosen on these, the
+same for all. `evaluation`: results are told of these, the same for all; nothing is chosen on them.
+"""
 
 import numpy as np
 
 from sheeprl_dnp.runs import ConfigError
 
-WORLDS = ("training", "evaluation")
+EVALUATION_WORLDS = ("validation", "evaluation")
+WORLDS = ("training", *EVALUATION_WORLDS)
 
 
 class WorldSeeds:
     """The seeds of the worlds of an environment, episode after episode: a list for each seed of the environment.
 
     Args:
-        worlds: `training` (each run and environment has its own) or `evaluation` (they depend on the environment's seed
-            alone).
+        worlds: `training` (each run and environment has its own), `validation` or `evaluation` (they depend on the
+            environment's seed alone).
         rank: the index of the environment, over all processes.
         start_step: the step of the run when the environment was built, so that a run that goes on from a checkpoint,
             and an environment that is rebuilt after a crash, go on with new worlds.
@@ -38,14 +43,28 @@ class WorldSeeds:
 
 
 def world_seed(*, worlds: str, seed: int, rank: int, start_step: int, episode: int) -> int:
-    """The seed of the world of an episode, in [0, 2**31): even for training, odd for evaluation.
+    """The seed of the world of an episode, below 2**32, and of one kind of worlds alone.
 
     Args:
         seed: the run's seed + rank.
-        rank: the index of the environment; unused for evaluation.
-        start_step: the step that the run starts from; unused for evaluation.
+        rank: the index of the environment; for training alone.
+        start_step: the step that the run starts from; for training alone.
         episode: its number, from 0.
+
+    Returns:
+        Below 2**31 an even number for training and an odd one for evaluation; from there on, one for validation.
     """
     own = (rank, start_step) if worlds == "training" else (0, 0)
-    bits = np.random.SeedSequence((seed, episode, *own)).generate_state(1)[0]
-    return 2 * (int(bits) >> 2) + WORLDS.index(worlds)
+    bits = int(np.random.SeedSequence((seed, episode, *own)).generate_state(1)[0])
+    if worlds == "validation":
+        return 2**31 + bits // 2
+    return bits // 4 * 2 + (worlds == "evaluation")
+
+
+def kind_of_start(*start: int) -> str:
+    """The kind of worlds that has what an episode begins with (a board, say, as numbers from 0).
+
+    Drawn once and for ever: a quarter of all starts is for evaluation, an eighth for validation, the rest for training.
+    """
+    draw = int(np.random.SeedSequence(start).generate_state(1)[0])
+    return {0: "evaluation", 4: "evaluation", 5: "validation"}.get(draw % 8, "training")

@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 
 from sheeprl_dnp.crafter_score import count_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import HALTING_RULES, SHUFFLED, ponders, samples_halting
+from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS
 from sheeprl_dnp.evaluation import Record, evaluate
 from sheeprl_dnp.runs import MAX_SEED, ConfigError, load_checkpoint, load_run_config, write_json
 from sheeprl_dnp.study.statistics import spearman, spearman_of_means
@@ -22,12 +23,12 @@ ALGORITHMS = ("dreamer_v3", "dreamer_v3_ponder")
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 
-def load_config(checkpoint: Path, steps: str | int | None, video: bool) -> dict[str, Any]:
+def load_config(checkpoint: Path, steps: str | int | None, video: bool, worlds: str = "evaluation") -> dict[str, Any]:
     """The configuration of the run of a checkpoint, for its evaluation.
 
     Raises:
-        ConfigError: there is none, it is of another algorithm, or `steps` is asked of an agent that doesn't ponder, or
-            `shuffled` of one that doesn't sample its ponder steps.
+        ConfigError: there is none, it is of another algorithm, or `steps` is asked of an agent that doesn't ponder,
+            `shuffled` of one that doesn't sample its ponder steps, or `worlds` of an environment that keeps none.
     """
     cfg = dotdict(OmegaConf.to_container(load_run_config(str(checkpoint), "CKPT"), resolve=True))
     if cfg.algo.name not in ALGORITHMS:
@@ -44,6 +45,11 @@ def load_config(checkpoint: Path, steps: str | int | None, video: bool) -> dict[
                 f"`--steps={steps}` is for agents that sample their ponder steps: `CKPT={checkpoint}` is of `{kind}`."
             )
         cfg.algo.ponder.halting = steps
+    if worlds != "evaluation" and "worlds" not in cfg.env.wrapper:
+        raise ConfigError(
+            f"`--worlds={worlds}` is for environments that keep worlds for it: `CKPT={checkpoint}` is of "
+            f"`env.id={cfg.env.id}`."
+        )
     cfg.env.capture_video = video
     return cfg
 
@@ -56,6 +62,7 @@ def evaluate_checkpoint(
     num_envs: int = 8,
     seed: int = 0,
     video: bool = False,
+    worlds: str = "evaluation",
     on_episode: Callable[[Record], None] = lambda record: None,
 ) -> Record:
     """Plays the policy of a checkpoint in the worlds of the seeds 0 to `episodes` - 1, on the device of its training.
@@ -65,6 +72,7 @@ def evaluate_checkpoint(
             the agent was trained with.
         seed: of the sampled actions.
         video: also records one environment, in `<checkpoint>_videos`.
+        worlds: those of our environments, of which some are kept for `validation` and others for `evaluation`.
         on_episode: called with each episode as it ends.
 
     Returns:
@@ -73,7 +81,7 @@ def evaluate_checkpoint(
     Raises:
         ConfigError: the checkpoint can't be evaluated so.
     """
-    cfg = load_config(checkpoint, steps, video)
+    cfg = load_config(checkpoint, steps, video, worlds)
     if steps == SHUFFLED and min(num_envs, episodes) < 2:
         raise ConfigError(
             f"`--steps={steps}` is for 2 environments or more: `--envs={num_envs}` and `--episodes={episodes}` must be "
@@ -92,12 +100,14 @@ def evaluate_checkpoint(
         num_envs=num_envs,
         log_dir=str(checkpoint.with_suffix("")),
         on_episode=on_episode,
+        worlds=worlds,
     )
     return {
         "checkpoint": str(checkpoint),
         "algorithm": cfg.algo.name,
         "steps": _rule(cfg.algo, steps),
         "seed": seed,
+        "worlds": worlds,
         "num_envs": num_envs,
         **played,
         **by_difficulty(played["episodes"]),
@@ -168,7 +178,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/evaluate",
         description="Plays trained policies of DreamerV3 and Dream-&-Ponder, frozen, in the same worlds, in which "
-        "no training episode begins. Writes <CKPT>.eval.json (with --steps: <CKPT>.eval_<STEPS>.json): returns, "
+        "no training episode begins. Writes <CKPT>.eval.json (with --steps: <CKPT>.eval_<STEPS>.json; with --worlds "
+        "validation: <CKPT>.eval_validation.json, or <CKPT>.eval_validation_<STEPS>.json): returns, "
         "lengths, success rates, score, ponder steps, latency, and the means by difficulty where the environment "
         "records one. The same command gives the same episodes.",
     )
@@ -186,22 +197,29 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=seed_argument, default=0, help="of the sampled actions, not of the worlds (default: 0)"
     )
+    parser.add_argument(
+        "--worlds",
+        choices=EVALUATION_WORLDS,
+        default="evaluation",
+        help="those to choose settings on, or those that results are told of (default: evaluation)",
+    )
     parser.add_argument("--video", action="store_true", help="also record one environment, in <CKPT>/evaluation_videos")
     return parser.parse_args(arguments)
 
 
-def output_path(checkpoint: Path, steps: str | int | None) -> Path:
-    return checkpoint.with_suffix(".eval.json" if steps is None else f".eval_{steps}.json")
+def output_path(checkpoint: Path, steps: str | int | None, worlds: str) -> Path:
+    parts = ["eval", *([worlds] if worlds != "evaluation" else []), *([str(steps)] if steps is not None else [])]
+    return checkpoint.with_suffix(f".{'_'.join(parts)}.json")
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     try:
         for checkpoint in options.checkpoints:  # before any work starts
-            load_config(checkpoint, options.steps, options.video)
+            load_config(checkpoint, options.steps, options.video, options.worlds)
             load_checkpoint(str(checkpoint), "CKPT")
         for checkpoint in options.checkpoints:
-            path = output_path(checkpoint, options.steps)
+            path = output_path(checkpoint, options.steps, options.worlds)
             with Progress(*COLUMNS, TimeRemainingColumn()) as progress:
                 task = progress.add_task(str(checkpoint), total=options.episodes)
                 results = evaluate_checkpoint(
@@ -211,6 +229,7 @@ def main(arguments: list[str] | None = None) -> None:
                     num_envs=options.envs,
                     seed=options.seed,
                     video=options.video,
+                    worlds=options.worlds,
                     on_episode=lambda record, task=task, progress=progress: progress.advance(task),
                 )
             write_json(path, results)

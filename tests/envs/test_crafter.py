@@ -27,7 +27,7 @@ from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.envs.crafter import CrafterWrapper
 from sheeprl_dnp.envs.episodes import EpisodeLog, open_log
-from sheeprl_dnp.envs.worlds import world_seed
+from sheeprl_dnp.envs.worlds import WORLDS, world_seed
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ACTIONS = np.random.default_rng(0).integers(17, size=2000)
@@ -176,15 +176,16 @@ def test_the_recorded_world_seed_seeds_crafters_world_itself() -> None:
         np.testing.assert_array_equal(env.step(action)[0]["rgb"], plain.step(action)[0])
 
 
-def test_training_and_evaluation_share_no_world() -> None:
+def test_no_world_is_of_two_kinds() -> None:
     keys = [
         {"seed": seed, "rank": rank, "start_step": start, "episode": episode}
         for seed, rank, start, episode in product(range(9), range(4), (0, 5000), range(40))
     ]
-    training, evaluation = ({world_seed(worlds=kind, **key) for key in keys} for kind in ("training", "evaluation"))
+    training, validation, evaluation = ({world_seed(worlds=kind, **key) for key in keys} for kind in WORLDS)
     assert all(seed % 2 == 0 for seed in training) and all(seed % 2 == 1 for seed in evaluation)
     assert 0 <= min(training | evaluation) and 2**30 < max(training | evaluation) < 2**31
-    assert (len(training), len(evaluation)) == (len(keys), 9 * 40)
+    assert 2**31 <= min(validation) and max(validation) < 2**32
+    assert [len(kind) for kind in (training, validation, evaluation)] == [len(keys), 9 * 40, 9 * 40]
 
 
 def test_runs_and_environments_share_no_world() -> None:
@@ -355,6 +356,12 @@ def test_death_terminates_and_the_limit_truncates() -> None:
     assert CrafterWrapper("crafter_reward", 64).env._length == 10_000
 
 
+def test_validation_is_the_same_for_every_run_and_plays_other_worlds_than_evaluation() -> None:
+    played, others = (worlds(wrapper(worlds="validation", rank=rank), 3) for rank in (0, 3))
+    assert played == others and not set(played) & set(worlds(wrapper(worlds="evaluation"), 3))
+    assert min(played) >= 2**31
+
+
 @pytest.mark.filterwarnings("ignore:.*not having a spec")
 def test_gymnasiums_checks_pass() -> None:
     check_env(wrapper(seed=0))
@@ -377,7 +384,7 @@ def test_rendering_shows_the_observation_and_changes_nothing_even_at_night() -> 
     ("kwargs", "message"),
     [
         ({"id": "crafter"}, "`env.id=crafter` must be one of `crafter_reward`, `crafter_nonreward`."),
-        ({"worlds": "test"}, "`env.wrapper.worlds=test` must be one of `training`, `evaluation`."),
+        ({"worlds": "test"}, "`env.wrapper.worlds=test` must be one of `training`, `validation`, `evaluation`."),
     ],
 )
 def test_bad_input_is_named(kwargs: dict[str, str], message: str) -> None:

@@ -21,10 +21,11 @@ from sheeprl_dnp.envs.lights_out import (
     LightsOut,
     board_number,
     fewest_presses,
-    is_for_evaluation,
     null_space,
     press_effects,
+    worlds_of,
 )
+from sheeprl_dnp.envs.worlds import WORLDS
 from sheeprl_dnp.runs import RUN_DIR, START_STEP, ConfigError
 from sheeprl_dnp.study.evaluate import by_difficulty
 
@@ -60,10 +61,10 @@ def test_a_board_takes_exactly_as_many_presses_as_its_difficulty(size: int) -> N
 
 
 @pytest.mark.parametrize("size", HARDEST)
-def test_up_to_the_hardest_there_are_boards_to_train_on_and_boards_kept_for_evaluation(size: int) -> None:
+def test_up_to_the_hardest_there_are_boards_for_training_for_validation_and_for_evaluation(size: int) -> None:
     for difficulty in range(1, HARDEST[size] + 2):
-        kinds = {is_for_evaluation(board) for board in boards_of(size, difficulty)}
-        assert kinds == {True, False} if difficulty <= HARDEST[size] else len(kinds) < 2
+        kinds = {worlds_of(board) for board in boards_of(size, difficulty)}
+        assert kinds == set(WORLDS) if difficulty <= HARDEST[size] else kinds < set(WORLDS)
 
 
 @cache
@@ -124,11 +125,17 @@ def test_a_seed_determines_the_boards_that_follow() -> None:
     assert boards(environment(seed=3), 6) == first != boards(environment(seed=4), 6)
 
 
-def test_no_training_begins_with_a_board_that_is_kept_for_evaluation() -> None:
-    evaluated = set(boards(environment(seed=0), 2000))
+def test_no_board_is_of_two_kinds_of_worlds() -> None:
+    evaluated, validated = (set(boards(LightsOut(seed=0, worlds=kind), 3000)) for kind in ("evaluation", "validation"))
     trained = {board for rank in range(3) for board in boards(LightsOut(seed=rank, rank=rank), 2000)}
     # Of 255 boards of 1 to 4 presses
-    assert not evaluated & trained and len(evaluated) == 71 and len(trained) == 184
+    assert (len(evaluated), len(validated), len(trained)) == (71, 19, 165)
+    assert len(evaluated | validated | trained) == 255
+
+
+def test_the_boards_kept_for_evaluation_are_those_that_they_always_were() -> None:
+    assert boards(environment(size=5, difficulty=(1, 5), seed=0), 3) == [9183815, 9308790, 27129088]
+    assert boards(environment(seed=0), 3) == [318, 41, 45]
 
 
 def test_environments_runs_and_resumed_runs_have_boards_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
