@@ -162,5 +162,7 @@ create_report() {
   if [[ "$PAPERSPACE_MACHINE" != "$name" ]]; then
     echo "Now write PAPERSPACE_MACHINE=$MACHINE_ID in $CONFIG_FILE."
   fi
+  echo "Look at your first invoice ($CONSOLE_URL, team settings, billing): the provider's pages contradict each other about" \
+    "a machine that is off."
   echo "Then: scripts/paperspace up, and once: scripts/paperspace bootstrap."
 }

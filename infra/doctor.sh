@@ -112,6 +112,7 @@ doctor_inside() {
     "the line 'Include \"$HOME/.ssh/paperspace.d/*.conf\"' must be the first one of the configuration that ssh reads"
   if ! answer="$(ssh_remote true 2>&1 < /dev/null)"; then
     wrong "SSH: $(ssh_reason "$answer")" "$(ssh_mend "$answer")"
+    ! ssh_is_silent || note "$(no_answer_note)"
     return
   fi
   fine "SSH lets you in"

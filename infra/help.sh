@@ -73,7 +73,7 @@ help_up() {
 Usage: scripts/paperspace up [--retry MINUTES]
 Starts the machine from whatever state it is in, waits until it is ready and SSH answers, keeps the SSH entry current,
 and prints the address, $/h and what will stop it. Run again, it changes nothing.
-  --retry MINUTES   where no machine of the type is free, asks again so long
+  --retry MINUTES   where no machine of the type is free, asks again so long; also where a start goes back to off without a word
 Waits PAPERSPACE_UP_TIMEOUT seconds (600) for ready, and as long for SSH.
 END
 }

@@ -1,5 +1,5 @@
 # The command ip: a static address for the machine, and which ones the account pays for. Sourced by scripts/paperspace.
-# shellcheck shell=bash disable=SC2016 # jq has variables of its own
+# shellcheck shell=bash disable=SC2016,SC2153 # jq has variables of its own
 
 cmd_ip() {
   local action="${1:-}"

@@ -118,6 +118,26 @@ machine_check_event() {
   ! is_past_due "$FAILURE" || FAILURE="${FAILURE%.}. $(past_due_note)"
 }
 
+# Of the machine as it was seen last, to which SSH gets no answer: why, and what that may cost. Whether a `poweroff` from
+# inside, as the idle guard does it, ends the charge is documented nowhere.
+no_answer_note() {
+  case "$STATE" in
+    off) printf 'It is off. Start it: scripts/paperspace up' ;;
+    ready | serviceready)
+      printf 'For Paperspace it is %s, and it may be billed on ($%s/h, $%s a day), even if it powered itself off, as its idle guard does: %s %s' \
+        "$STATE" "$RATE" "$(jq -n "$RATE * 2400 | round / 100")" \
+        "scripts/paperspace down stops it for certain, and up starts it again." \
+        "What such hours cost, your first invoice shows ($CONSOLE_URL, team settings, billing)."
+      ;;
+    *) printf 'It is %s. Wait for it: scripts/paperspace up' "$STATE" ;;
+  esac
+}
+
+# The same, of the machine as it is now, for commands that have not asked the API
+why_no_answer() {
+  (API_TRIES=1 && machine_find 2> /dev/null && no_answer_note) || printf 'Start it: scripts/paperspace up'
+}
+
 refuse_restore_point() {
   [[ "$RESTORE_POINT" != true ]] ||
     die "$NAME has a restore point: each stop resets its disk, and all work on it is lost. $1." \

@@ -4,12 +4,12 @@
 readonly ASK_TRIES=4
 
 cmd_up() {
-  local minutes=0
+  local minutes=0 retry=""
   while (($#)); do
     case "$1" in
       --retry)
         [[ "${2:-}" =~ ^[0-9]*\.?[0-9]+$ ]] || misuse "up --retry is '${2:-}'; it must be a number of minutes."
-        minutes="$2"
+        minutes="$2" retry=yes
         shift 2
         ;;
       *) misuse "up does not know '$1'; see scripts/paperspace up --help." ;;
@@ -24,7 +24,7 @@ cmd_up() {
   up_report
 }
 
-# Until RETRY_UNTIL, no capacity is a reason to wait
+# Until the time $1, no capacity is a reason to wait
 up_with_retries() {
   while :; do
     reach_ready
@@ -32,10 +32,10 @@ up_with_retries() {
     [[ "$STATE" != ready ]] || return 0
     [[ -n "$NO_CAPACITY" ]] || continue # it went away while sshd was awaited
     if ((SECONDS >= $1)); then
-      die "Paperspace has no $TYPE free in $REGION (it says: ${NO_CAPACITY%.}); the machine is $STATE$(billed_note)" \
+      die "Paperspace has no $TYPE free in $REGION ($NO_CAPACITY); the machine is $STATE$(billed_note)" \
         "Wait for one: scripts/paperspace up --retry 60"
     fi
-    say "  no $TYPE is free in $REGION; asking again, for $(($1 - SECONDS)) s more"
+    say "  no $TYPE is free in $REGION ($NO_CAPACITY); asking again, for $(($1 - SECONDS)) s more"
     sleep "$(jq -n "$PAPERSPACE_POLL_SECONDS * 12")"
     machine_see_or_die
   done
@@ -43,8 +43,8 @@ up_with_retries() {
 
 # Ends with STATE ready; or with the provider's words in NO_CAPACITY
 reach_ready() {
-  local left="" stumbles=0
-  NO_CAPACITY="" START_ASKED=""
+  local left="" looks_off=0 stumbles=0
+  NO_CAPACITY="" START_ASKED="" FOUND="$STATE"
   DEADLINE=$((SECONDS + PAPERSPACE_UP_TIMEOUT))
   say "$NAME is $STATE"
   machine_adopt_event
@@ -55,14 +55,24 @@ reach_ready() {
       left="$START_ASKED"
     elif [[ -z "$START_ASKED" ]]; then
       [[ -n "$NO_CAPACITY" ]] || request_start
-    elif [[ -n "$left" && -z "$EVENT_ID" ]]; then
-      START_ASKED=""
-      die "The machine went back to off before it was ready: was it stopped by someone? See $CONSOLE_URL." \
-        "It is off$(billed_note)"
+    elif start_is_over; then
+      went_back
     fi
     [[ -z "$NO_CAPACITY" && "$STATE" != ready ]] || return 0
     machine_await "$PAPERSPACE_UP_TIMEOUT"
   done
+}
+
+# Whether a start that was asked for is over, though the machine is off: what the API shows may come late, or slip. Uses
+# reach_ready's `left` (it was seen in another state since) and `looks_off`.
+start_is_over() {
+  looks_off=$((looks_off + 1))
+  case "${left:+left}, ${EVENT_ID:+event}" in
+    "left, ") ;;
+    "left, event") ((looks_off >= 6)) ;;
+    ", ") ((looks_off >= 12)) ;;
+    *) false ;;
+  esac
 }
 
 # START_ASKED is set when the provider is at it
@@ -76,7 +86,7 @@ request_start() {
   local reason="$API_ERROR" status="$API_STATUS"
   START_ASKED=""
   if is_capacity "$reason"; then
-    NO_CAPACITY="$reason"
+    NO_CAPACITY="it says: ${reason%.}"
     return
   fi
   machine_see_or_die
@@ -110,9 +120,28 @@ start_failed() {
     say "  a start before ours failed: $1"
     return
   fi
-  START_ASKED=""
-  is_capacity "$1" || die "The machine does not start: ${1%.}. It is $STATE$(billed_note)"
-  NO_CAPACITY="$1"
+  case "$1" in
+    error | cancelled) went_back ;; # without a word
+    *)
+      START_ASKED=""
+      is_capacity "$1" || die "The machine does not start: ${1%.}. It is $STATE$(billed_note)"
+      NO_CAPACITY="it says: ${1%.}"
+      ;;
+  esac
+}
+
+# A start that ends in off without a reason: a lack of capacity, as a rule, unless someone stopped the machine. Uses the
+# caller's `retry`.
+went_back() {
+  local what="the machine went back to off before it was ready"
+  START_ASKED="" EVENT_ID=""
+  if api_list_events "$MACHINE_ID" && [[ "$(answer '.items[0].name')" =~ ^(stop|vm-shutdown-force)$ ]]; then
+    die "${what^}: someone stopped it. It is $STATE$(billed_note)"
+  fi
+  [[ -n "$retry" ]] ||
+    die "${what^}, and nothing says why: was it stopped by someone, or is no $TYPE free in $REGION? See $CONSOLE_URL." \
+      "It is $STATE$(billed_note) If none is free, wait for one: scripts/paperspace up --retry 60"
+  NO_CAPACITY="as it seems: $what, and nothing says why"
 }
 
 # `ready` comes before sshd answers; and for some seconds after a restart or a stop was asked for, it is still shown
@@ -122,6 +151,10 @@ reach_ssh() {
       "Give it one: scripts/paperspace ip claim, then ip assign."
   ssh_write_entry "$ADDRESS"
   DOING="waiting for SSH on $NAME"
+  # Of a machine that was on already, sshd is no longer on its way
+  if [[ "$FOUND" == ready ]] && ssh_is_silent; then
+    say "  SSH does not answer. $(no_answer_note)"
+  fi
   ssh_wait "$PAPERSPACE_UP_TIMEOUT" ||
     die "The machine is ready, but SSH at $PAPERSPACE_SSH_USER@$ADDRESS:$PAPERSPACE_SSH_PORT does not answer," \
       "or not let you in (waited up to $PAPERSPACE_UP_TIMEOUT s)$(billed_note) scripts/paperspace doctor tells more."

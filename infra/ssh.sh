@@ -72,6 +72,12 @@ ssh_script() {
   ssh_remote "bash -s -- $(printf '%q ' "$@")" < "$file"
 }
 
+# Whether nothing answers, not even to refuse
+ssh_is_silent() {
+  local answer
+  ! answer="$(ssh_remote true 2>&1 < /dev/null)" && ! login_trouble "$answer" "$LOGIN_DENIALS" > /dev/null
+}
+
 # Dies unless the machine answers
 ssh_need() {
   local answer trouble
@@ -79,7 +85,7 @@ ssh_need() {
   if trouble="$(login_trouble "$answer" "$LOGIN_DENIALS")"; then
     die "The machine answers, and does not let you in: $trouble"
   fi
-  die "The machine does not answer over SSH ($(ssh_reason "$answer")). Start it: scripts/paperspace up"
+  die "The machine does not answer over SSH ($(ssh_reason "$answer")). $(why_no_answer)"
 }
 
 # SECONDS: 0 as soon as a login succeeds; 1 when that time is over, or no time would help

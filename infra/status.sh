@@ -20,19 +20,22 @@ cmd_status() {
 
 # Null stands for what cannot be known: without SSH, nothing of the inside
 status_json() {
-  local guard=null work=null events="[]"
+  local guard=null work=null reachable=null events="[]"
   if [[ "$STATE" == ready ]] && work="$(unsaved_work_json)"; then
+    reachable=true
     guard="$(ssh_guard_state | jq -Rsc 'rtrimstr("\n")')"
   else
     work=null
+    [[ "$STATE" != ready ]] || ! ssh_is_silent || reachable=false
   fi
   [[ "$STATE" == off ]] || ! api_list_events "$MACHINE_ID" || events="$(answer -c .items)"
-  jq --argjson events "$events" --argjson guard "$guard" --argjson work "$work" "$COSTS_JQ"'
+  jq --argjson events "$events" --argjson guard "$guard" --argjson work "$work" --argjson reachable "$reachable" \
+    "$COSTS_JQ"'
     def seconds: sub("\\.[0-9]+"; "") | sub("\\+00:00$"; "Z") | now - fromdateiso8601 | floor;
     ([$events[] | select((.name == "start" or .name == "create") and .state != "error" and .state != "cancelled")][0]
       | if . then .dtStarted // .dtCreated | seconds else null end) as $uptime
     | {id, name, state, machineType, region, address: .publicIp, addressType: .publicIpType,
-      billed: (.state != "off"), dollarsPerHour: .usageRate, uptimeSeconds: $uptime,
+      reachable: $reachable, billed: (.state != "off"), dollarsPerHour: .usageRate, uptimeSeconds: $uptime,
       dollarsSinceStart: (if $uptime then $uptime / 3600 * .usageRate * 100 | round / 100 else null end),
       dollarsPerMonthWhileOff: resting, whileOff: resting_note,
       autoShutdownHours: (if .autoShutdownEnabled then .autoShutdownTimeout else null end),
@@ -49,7 +52,7 @@ unsaved_work_json() {
 }
 
 status_text() {
-  jq -r "$COSTS_JQ"'
+  jq -r --arg beware "SSH does not answer. $(no_answer_note)" "$COSTS_JQ"'
     def duration: (if . < 3600 then "" else "\(. / 3600 | floor) h " end) + "\(. % 3600 / 60 | floor) min";
     "\(.name) (\(.id)): \(.state)" + (if .uptimeSeconds then ", started \(.uptimeSeconds | duration) ago" else "" end)
       + "; \(.machineType) in \(.region)",
@@ -64,6 +67,7 @@ status_text() {
     "  work        " + if .unsavedWork == null then "unknown: \($unknown)"
       elif .unsavedWork == [] then "none is unsaved"
       else "nowhere else:\n" + (.unsavedWork | map("    " + .) | join("\n")) end,
+    if .reachable == false then "  Beware: \($beware)" else empty end,
     if .restorePoint then "  Beware: its restore point resets the disk at each stop. Turn it off at '"$CONSOLE_URL"'."
       else empty end' <<< "$1"
   echo "  shutdown    $(auto_shutdown_note)"

@@ -111,7 +111,7 @@ finish_training() {
 # Sets the caller's `status`
 read_status() {
   until status="$(on_training status)"; do
-    wait_again || die "The training ended, but the machine does not answer any more; see scripts/paperspace status."
+    wait_again || die "The training ended, but the machine does not answer any more. $(why_no_answer)"
   done
 }
 
@@ -129,7 +129,7 @@ follow_training() {
     esac
     say "The connection is lost; the training goes on. Connecting again."
     sleep "$PAPERSPACE_POLL_SECONDS"
-    wait_again || die "The machine does not answer any more; see scripts/paperspace status. Results are safe on its disk: scripts/paperspace up, then pull"
+    wait_again || die "The machine does not answer any more. $(why_no_answer) Results are safe on its disk: scripts/paperspace up, then pull"
     lines=10
   done
 }

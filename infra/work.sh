@@ -19,7 +19,7 @@ cmd_ssh() {
   need_tools ssh
   [[ $# == 0 || ! -t 0 || ! -t 1 ]] || options=(-t)
   ssh ${options[@]+"${options[@]}"} -- "$PAPERSPACE_SSH_ALIAS" "$@" || code=$?
-  [[ "$code" != 255 ]] || say "There is no connection, or it broke off. scripts/paperspace up starts the machine and refreshes its address."
+  [[ "$code" != 255 ]] || say "There is no connection, or it broke off; scripts/paperspace up also refreshes the address. $(why_no_answer)"
   exit "$code"
 }
 

@@ -60,7 +60,7 @@ case "$host" in 127.*|localhost|::1|"") ;; *) echo "ssh $host" >> '{record}/stra
 SSH_ANSWERS = """#!/bin/sh
 echo ssh "$@" >> '{record}/argv'
 export -p >> '{record}/environment'
-[ ! -e '{record}/dead' ] || exit 255
+[ "$1" = -G ] || [ ! -e '{record}/dead' ] || exit 255
 case "$*" in *unsaved*) cat '{record}/unsaved' 2> /dev/null ;; esac
 exit 0
 """
@@ -230,3 +230,12 @@ def merged(environment: dict[str, str], variables: dict[str, Any]) -> dict[str, 
     """`environment` with `variables`; None takes one away."""
     together = environment | variables
     return {key: str(value) for key, value in together.items() if value is not None}
+
+
+def error(paperspace: Paperspace, *arguments: str, **variables: object) -> str:
+    """The one error of a command that fails."""
+    result = paperspace(*arguments, **variables)
+    assert result.returncode == 1, (result.returncode, result.stderr)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0]

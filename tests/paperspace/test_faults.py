@@ -1,27 +1,16 @@
 """Whatever the API does wrong, the user is told what is the matter and what the machine costs meanwhile."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 
-from .conftest import Paperspace
+from .conftest import Paperspace, error
 from .fake_api import FakeApi, Fault
 from .fake_machine import Machine
 
 pytestmark = pytest.mark.usefixtures("ssh_answers")
 GET, START, STOP = "GET /machines/{id}", "PATCH /machines/{id}/start", "PATCH /machines/{id}/stop"
-FULL = {"code": "CAPACITY", "message": "Out of capacity for A4000 in NY2"}
-
-
-def error(paperspace: Paperspace, *arguments: str, **variables: object) -> str:
-    """The one error of a command that fails."""
-    result = paperspace(*arguments, **variables)
-    assert result.returncode == 1, (result.returncode, result.stderr)
-    lines = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    assert len(lines) == 1, result.stderr
-    return lines[0]
 
 
 @pytest.mark.parametrize("command", ["up", "down", "status", "create"])
@@ -177,42 +166,6 @@ def test_a_machine_that_is_cut_off_in_the_middle_is_asked_again(api: FakeApi, pa
     assert api.machine.state == "off"
 
 
-def test_no_capacity_at_once(api: FakeApi, paperspace: Paperspace) -> None:
-    api.fault(START, 400, FULL)
-    message = error(paperspace, "up")
-    assert "no A4000 free in ny2" in message and "Out of capacity for A4000 in NY2" in message
-    assert "is off; off, only its storage is billed" in message and "up --retry" in message
-
-
-@pytest.mark.parametrize("status", [400, 409, 503])
-def test_no_capacity_is_retried_as_long_as_the_user_says(api: FakeApi, paperspace: Paperspace, status: int) -> None:
-    api.fault(START, status, FULL, times=2)
-    result = paperspace("up", "--retry", "1")
-    assert result.returncode == 0, result.stderr
-    assert result.stderr.count("no A4000 is free in ny2") == 2
-    assert len(api.sent(START)) == 3
-
-
-def test_no_capacity_to_the_end_of_the_retries(api: FakeApi, paperspace: Paperspace) -> None:
-    api.fault(START, 400, FULL, times=99)
-    begin = time.monotonic()
-    assert "no A4000 free" in error(paperspace, "up", "--retry", "0.15")
-    assert time.monotonic() - begin > 2
-    assert len(api.sent(START)) > 1
-
-
-@pytest.mark.parametrize("retry", [[], ["--retry", "1"]])
-def test_no_capacity_by_event(api: FakeApi, paperspace: Paperspace, retry: list[str]) -> None:
-    api.machine.error = "Out of capacity, try again later"
-    result = paperspace("up", *retry)
-    if retry:
-        assert result.returncode == 0, result.stderr
-        assert len(api.sent(START)) == 2
-    else:
-        assert result.returncode == 1
-        assert "Out of capacity, try again later" in result.stderr and "is off; off, only" in result.stderr
-
-
 def test_a_start_that_fails_by_event(api: FakeApi, paperspace: Paperspace) -> None:
     api.machine.error = "Hypervisor failure"
     message = error(paperspace, "up", "--retry", "1")
@@ -225,12 +178,6 @@ def test_a_start_of_someone_else_that_fails_by_event_is_followed_by_ours(api: Fa
     result = paperspace("up")
     assert result.returncode == 0, result.stderr
     assert "a start before ours failed: Hypervisor failure" in result.stderr
-
-
-def test_a_start_that_someone_takes_back(api: FakeApi, paperspace: Paperspace) -> None:
-    api.machine.on_start = ["starting", "stopping", "off"]
-    message = error(paperspace, "up")
-    assert "went back to off before it was ready" in message and "It is off; off, only its storage is billed" in message
 
 
 def test_a_stop_that_fails_by_event(api: FakeApi, paperspace: Paperspace) -> None:
