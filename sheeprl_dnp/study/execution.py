@@ -6,6 +6,7 @@ there: whatever was killed goes on from there.
 
 import csv
 import fcntl
+import glob
 import os
 import subprocess
 import sys
@@ -81,12 +82,18 @@ def newest_checkpoint(run: Run) -> Path | None:
 
 
 def command(run: Run, config: StudyConfig, checkpoint: Path | None) -> list[str]:
-    """The stock command of a run, with paths from the folder of the study."""
+    """The stock command of a run, with paths from the folder of the study, whose name may mean something to Hydra.
+
+    Where its name is a pattern of files (`*`, `?`, `[`), all checkpoints are kept: SheepRL would take those of other
+    folders, which the pattern matches, for old ones of this run, and delete them.
+    """
     folder = run.folder.relative_to(run.study)
     overrides = [f"exp={run.arm}", f"seed={run.seed}", *config.overrides]
     where = ["log_root=runs", f"root_dir={run.arm}", f"run_name={run.folder.name}", f"hydra.run.dir={folder}"]
+    where.append("hydra/job_logging=stdout")  # a log file of Hydra's own would need the whole path of the folder
     resume = [f"checkpoint.resume_from={checkpoint.relative_to(run.study)}"] if checkpoint else []
-    return ["sheeprl", *overrides, *where, *resume]
+    keep = ["checkpoint.keep_last=null"] if glob.has_magic(str(run.study)) else []
+    return ["sheeprl", *overrides, *where, *resume, *keep]
 
 
 def train(run: Run, config: StudyConfig, checkpoint: Path | None, threads: int, lock: int) -> None:
@@ -140,9 +147,13 @@ def watch(process: subprocess.Popen[bytes], note: Callable[[dict[str, Any]], Non
 
 
 def last_error(log: Path, start: int) -> str:
-    """The last line of a log, from the byte `start` on, that names an error."""
-    lines = log.read_bytes()[start:].decode(errors="replace").splitlines()
-    return next((line for line in reversed(lines) if "Error: " in line), "no message")
+    """The last line of a log, from the byte `start` on, that names an error, or else the last one that says something.
+
+    Of Hydra's errors, which name none, this is the first line: what it adds is indented, or how to see a traceback.
+    """
+    lines = [line for line in log.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith((" ", "Set the environment variable HYDRA_FULL_ERROR"))]
+    return next((line for line in reversed(lines) if "Error: " in line), said[-1] if said else "no message")
 
 
 def finish(run: Run, config: StudyConfig, checkpoint: Path) -> None:

@@ -4,10 +4,12 @@ The training is the stock `sheeprl` command in a process of its own, which finds
 package is installed.
 """
 
+import os
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -16,10 +18,13 @@ from omegaconf import MISSING
 from sheeprl_dnp.study.execution import execute
 from sheeprl_dnp.study.layout import Run, load_arm, load_config
 
+# Hydra writes its own files where they are asked for, and no log: all is said on standard output
+QUIET = ("hydra.output_subdir=null", "hydra/job_logging=stdout")
+
 
 @dataclass
 class Job:
-    study: str = MISSING
+    study: str = MISSING  # the folder, as `folder_argument` writes it
     arm: str = MISSING
     seed: int = MISSING
     threads: int = 1
@@ -28,9 +33,14 @@ class Job:
 ConfigStore.instance().store("job", Job)
 
 
+def folder_argument(study: Path) -> str:
+    """The argument `study=`: percent-encoded, since a name may have what means something to Hydra's grammar."""
+    return "study=" + quote(os.fsencode(study.absolute()), safe="/").replace("~", "%7E")
+
+
 @hydra.main(version_base="1.3", config_path=None, config_name="job")
 def main(job: Job) -> None:
-    study = Path(job.study)
+    study = Path(os.fsdecode(unquote_to_bytes(job.study)))
     total_steps = load_arm(study, job.arm).algo.total_steps
     execute(Run(study, job.arm, job.seed), load_config(study), total_steps, job.threads)
 

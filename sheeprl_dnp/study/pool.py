@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sheeprl_dnp.envs.episodes import FILE_NAME, versions
 from sheeprl_dnp.study.execution import last_error
+from sheeprl_dnp.study.job import QUIET, folder_argument
 from sheeprl_dnp.study.layout import Run
 
 POLL_SECONDS = 1.0
@@ -33,14 +35,14 @@ class RunProcess:
 
 
 def start(run: Run, threads: int) -> RunProcess:
-    arguments = [f"study={run.study.absolute()}", f"arm={run.arm}", f"seed={run.seed}", f"threads={threads}"]
-    writes_nothing = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
+    arguments = [folder_argument(run.study), f"arm={run.arm}", f"seed={run.seed}", f"threads={threads}"]
     run.folder.mkdir(parents=True, exist_ok=True)
     log = run.folder / "job.log"
     with log.open("ab") as output:
         said_before = output.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", "sheeprl_dnp.study.job", *arguments, *writes_nothing],
+            [sys.executable, "-m", "sheeprl_dnp.study.job", *arguments, "hydra.run.dir=.", *QUIET],
+            cwd=run.study,
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -71,14 +73,14 @@ class Bars:
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
         self.progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        self.study = self.progress.add_task(runs[0].study.name, total=sum(total_steps[run.arm] for run in runs))
+        self.study = self.progress.add_task(escape(runs[0].study.name), total=sum(total_steps[run.arm] for run in runs))
         self.tasks = {}
 
     def say(self, text: str) -> None:
         if self.progress.disable:
             print(text, file=sys.stderr, flush=True)
         else:
-            self.progress.console.print(text, highlight=False)
+            self.progress.console.print(text, highlight=False, markup=False)
 
     def started(self, run: Run) -> None:
         self.tasks[run] = self.progress.add_task(run.name, total=self.total_steps[run.arm])

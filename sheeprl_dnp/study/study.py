@@ -21,6 +21,7 @@ from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, check_ponder_config
 from sheeprl_dnp.hydra_callback import causes, plain
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.study.evaluate import ALGORITHMS
+from sheeprl_dnp.study.job import QUIET, folder_argument
 from sheeprl_dnp.study.layout import Evaluations, StudyConfig, load_config, runs, save_config
 from sheeprl_dnp.study.pool import run_all
 
@@ -114,6 +115,20 @@ def study_config(options: argparse.Namespace) -> StudyConfig:
     return replace(config, **asked)
 
 
+def check_folder(folder: Path) -> None:
+    """Checks that Hydra runs in a folder, of whose path it makes a part of its configuration.
+
+    Raises:
+        ConfigError: it doesn't.
+    """
+    try:
+        OmegaConf.create({"cwd": str(folder.absolute())})
+    except OmegaConfBaseException as error:
+        raise ConfigError(
+            f"`FOLDER={folder}` can't be: Hydra runs in no folder whose path has an unfinished `${{…}}` in it."
+        ) from error
+
+
 def compose_arm(arm: str, config: StudyConfig) -> DictConfig:
     """The configuration of the runs of an arm.
 
@@ -124,7 +139,7 @@ def compose_arm(arm: str, config: StudyConfig) -> DictConfig:
         with initialize_config_module("sheeprl.configs", version_base="1.3"):
             cfg = compose("config", [f"exp={arm}", *config.overrides])
         OmegaConf.to_container(cfg, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra raises ValueError, too
         raise _unusable(arm, config, error) from error
     if cfg.algo.name not in ALGORITHMS:
         raise ConfigError(f"`--arms={arm}` trains `{cfg.algo.name}`: it must be one of {', '.join(ALGORITHMS)}.")
@@ -136,6 +151,7 @@ def compose_arm(arm: str, config: StudyConfig) -> DictConfig:
         reason = next((cause for cause in causes(error) if isinstance(cause, ConfigError)), error)
         raise _unusable(arm, config, reason) from error
     check_length(cfg)
+    check_metrics(cfg)
     return cfg
 
 
@@ -163,6 +179,24 @@ def check_length(cfg: DictConfig) -> None:
         raise ConfigError(
             f"`checkpoint.save_last={cfg.checkpoint.save_last}` must be True: a run of a study ends with a checkpoint."
         )
+    if cfg.dry_run:
+        raise ConfigError(f"`dry_run={cfg.dry_run}` must be False: a run of a study plays all its steps.")
+
+
+def check_metrics(cfg: DictConfig) -> None:
+    """Checks that a run logs its metrics, and where a study reads them.
+
+    Raises:
+        ConfigError: it doesn't.
+    """
+    level, logger = (OmegaConf.select(cfg, f"metric.{key}") for key in ("log_level", "logger._target_"))
+    if not isinstance(level, int) or level < 1:
+        raise ConfigError(f"`metric.log_level={level}` must be 1: a report needs the metrics of its runs.")
+    if "tensorboard" not in str(logger).lower():  # as SheepRL tells it
+        raise ConfigError(
+            f"`metric.logger._target_={logger}` must be a logger of TensorBoard, from whose files a study takes the "
+            "metrics of its runs: leave `metric/logger` out."
+        )
 
 
 def compose_arms(config: StudyConfig) -> dict[str, DictConfig]:
@@ -182,20 +216,17 @@ def compose_arms(config: StudyConfig) -> dict[str, DictConfig]:
 def launch(folder: Path, config: StudyConfig, options: argparse.Namespace) -> int:
     """Leaves the runs to a launcher of Hydra: one job for each."""
     sweep = [f"arm={','.join(config.arms)}", f"seed={','.join(map(str, config.seeds))}"]
-    where = [
-        f"study={folder.absolute()}",
-        f"threads={options.threads or 1}",
-        f"hydra.sweep.dir={folder.absolute()}/jobs",
-    ]
+    where = [folder_argument(folder), f"threads={options.threads or 1}", "hydra.sweep.dir=jobs", *QUIET]
     launcher = [f"hydra/launcher={options.launcher}", *options.launcher_overrides]
     command = [sys.executable, "-m", "sheeprl_dnp.study.job", "--multirun", *sweep, *where, *launcher]
-    return subprocess.run(command).returncode
+    return subprocess.run(command, cwd=folder).returncode
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parse_arguments(arguments)
     try:
+        check_folder(options.folder)
         config = study_config(options)
         arms = compose_arms(config)
         if options.launcher_overrides and not options.launcher:

@@ -24,6 +24,9 @@ TOTAL_STEPS = 700
 TINY = [*TINY_CRAFTER, f"algo.total_steps={TOTAL_STEPS}", "algo.replay_ratio=0.05", "checkpoint.every=100"]
 
 
+LIGHTS = "dnp_lights_out"
+
+
 def study_command(folder: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "sheeprl_dnp.study.study", str(folder), *arguments]
 
@@ -152,11 +155,36 @@ def test_the_reason_of_a_failure_is_of_its_own_attempt(tmp_path: Path) -> None:
     assert last_error(log, said_before) == "no message"
     log.write_text("ValueError: first\nKeyError: second\nends\n")
     assert last_error(log, said_before) == "KeyError: second"
+    hint = "Set the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace."
+    log.write_text(f"ValueError: first\nCould not override 'x'.\n    object_type=dict\n\n{hint}\n")
+    assert last_error(log, said_before) == "Could not override 'x'."
+
+
+# All that means something to a shell, Hydra's grammar, OmegaConf, a pattern of files, or the markup of a terminal
+STRANGE = """-étude (1) a,b lr=1 it's "so" $HOME ${seed} {x} #~%s!@&;|<> back\\slash [bold] *"""
+
+
+def test_any_folder_name_works_and_the_checkpoints_of_others_stay(tmp_path: Path) -> None:
+    other = tmp_path / STRANGE.replace("[bold] *", "b matches") / f"runs/{LIGHTS}/seed_1/version_0/checkpoint"
+    other.mkdir(parents=True)
+    (other / "ckpt_1_0.ckpt").touch()
+    short = ["algo.total_steps=80", "checkpoint.every=20", "checkpoint.keep_last=1"]
+    arguments = ["--arms", LIGHTS, "--seeds", "1", "--episodes", "2", "--overrides", *TINY_CRAFTER, *short]
+    command = [sys.executable, "-m", "sheeprl_dnp.study.study", *arguments, "--", STRANGE]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=clean_environment())
+    assert result.returncode == 0, result.stderr
+    assert Run(tmp_path / STRANGE, LIGHTS, 1).load("finished.json")["steps"] == 80
+    assert (other / "ckpt_1_0.ckpt").exists()
+
+
+def test_a_folder_that_hydra_cannot_run_in_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code([str(tmp_path / "${x"), "--arms", ARMS[1]]) == 1
+    assert "${x` can't be: Hydra runs in no folder whose path has an unfinished `${…}`" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_a_launcher_of_hydra_runs_a_study(tmp_path: Path) -> None:
-    folder = tmp_path / "study"
+    folder = tmp_path / STRANGE
     command = new_study(folder, ARMS[1:], "1,2", "--launcher", "joblib", "hydra.launcher.n_jobs=2")
     result = run_command(command)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -177,6 +205,11 @@ BAD = {
     "--overrides=algo.total_steps=50001": "`algo.total_steps=50001` must be a multiple of the 4 steps",
     "--overrides=algo.total_steps=0": "`algo.total_steps=0` must be a multiple of the 4 steps",
     "--overrides=checkpoint.save_last=False": "`checkpoint.save_last=False` must be True",
+    "--overrides=dry_run=True": "`dry_run=True` must be False",
+    "--overrides=metric.log_level=0": "`metric.log_level=0` must be 1: a report needs the metrics",
+    "--overrides=metric.logger._target_=lightning.pytorch.loggers.CSVLogger": "CSVLogger` must be a logger of Tens",
+    "--overrides=logger@metric.logger=mlflow": "MLFLOW_TRACKING_URI",
+    "--overrides=metric=null": "`--arms=dnp_crafter_small` with `--overrides=metric=null`: Config group override must",
     "--overrides=env.num_envs=0": "`env.num_envs=0` must be a whole number from 1",
     "--overrides=env.wrapper.worlds=mine": "`env.wrapper.worlds=mine` must be one of `training`, `evaluation`",
     "--forced-steps=2,0": "`forced_steps=2,0` must be a list of whole numbers from 1 and `shuffled`, each once",
