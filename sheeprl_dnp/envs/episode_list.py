@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 
 # Of the last `info` of an episode, where the environment has it
-RECORDED = ("achievements", "difficulty", "success", "world_seed", "board")
+RECORDED = ("achievements", "difficulty", "success", "world_seed", "board", "room")
 
 
 class EpisodeList(gym.Wrapper):

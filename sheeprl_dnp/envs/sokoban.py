@@ -1,0 +1,137 @@
+"""Sokoban in small rooms: planning ahead matters, since a push can't be undone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from sheeprl_dnp.envs.episodes import open_log, start_step
+from sheeprl_dnp.envs.sokoban_rooms import HARDEST, INNER_WALLS, draw_room, moves
+from sheeprl_dnp.envs.worlds import WorldSeeds
+from sheeprl_dnp.runs import ConfigError
+
+CELL = 16  # pixels of a rendered cell
+WALL, FLOOR, GOAL, BOX, PLAYER = (90, 90, 110), (24, 26, 32), (230, 80, 110), (190, 130, 60), (90, 220, 120)
+
+
+class Sokoban(gym.Env):
+    """A room of k x k cells, its border walls, where the player pushes each box onto a goal (Racaniere et al. 2017).
+
+    The room's difficulty d is the smallest number of pushes that solves it: rooms are made backwards, by pulling boxes
+    off their goals, breadth first. Some walls stand inside. A box in a corner is lost.
+
+    Observation: float32 [4 * (k - 2)^2], for each cell inside the border, row by row, whether it is a wall, a goal, has
+    a box, has the player: 1 or -1 (see `LightsOut`). Action: up, down, left or right; the player walks there, pushes
+    the box that stands there, or stays where neither can be. Reward: 1 when each box is on a goal, which ends the
+    episode; after `max_moves` moves it is truncated. At the end `info` has the `difficulty`, the `success` and the
+    `room` that the episode began with, in the notation of `Room.__str__`.
+
+    A quarter of the layouts (walls and goals) is kept for evaluation, an eighth for validation: no training episode
+    takes place in one.
+
+    `reset(seed=s)` restarts the list of rooms of seed s, `reset()` plays the next one.
+
+    Args:
+        size: k, 6 or 7.
+        boxes: 1 or 2.
+        difficulty: the least and the greatest d, each as likely as any between; at most `HARDEST[size, boxes]`.
+        max_moves: the moves of an episode, from 1.
+        seed: the run's seed + rank, as SheepRL's `make_env` passes it; None draws one.
+        worlds: `training` (each run and environment has its own rooms, and its episodes are recorded: see `open_log`),
+            `validation` or `evaluation` (rooms in layouts that are kept for it, determined by `seed` alone).
+        rank: the index of the environment, over all processes.
+        num_envs: the environments of each process, to count the steps of the run.
+
+    Raises:
+        ConfigError: an argument isn't allowed.
+        OSError: a record can't be written.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
+
+    def __init__(
+        self,
+        size: int = 6,
+        boxes: int = 1,
+        difficulty: Sequence[int] = (1, 4),
+        max_moves: int = 30,
+        seed: int | None = None,
+        worlds: str = "training",
+        rank: int = 0,
+        num_envs: int = 1,
+    ) -> None:
+        check_arguments(size, boxes, difficulty, max_moves)
+        self.size, self.boxes, self.range, self.max_moves = size, boxes, tuple(difficulty), max_moves
+        self.observation_space = gym.spaces.Box(-1.0, 1.0, (4 * (size - 2) ** 2,), np.float32)
+        self.action_space = gym.spaces.Discrete(4)
+        self.render_mode = "rgb_array"
+        super().reset(seed=seed)
+        self._log = open_log(rank, num_envs) if worlds == "training" else None
+        self._worlds, self._world_seeds = (
+            worlds,
+            WorldSeeds(worlds, rank, self._log.step if self._log else start_step()),
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        if seed is not None:
+            self._world_seeds.restart()
+        rng = np.random.default_rng(self._world_seeds.next(self.np_random_seed))
+        difficulty = int(rng.integers(self.range[0], self.range[1] + 1))
+        self.room = draw_room(rng, self.size, self.boxes, difficulty, self._worlds)
+        self._moves = 0
+        self._episode = {"difficulty": difficulty, "room": str(self.room)}
+        return self._observation(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        if not self.action_space.contains(action):
+            raise ValueError(f"The action {action} is not a move: they are 0 (up), 1 (down), 2 (left), 3 (right).")
+        if self._log:
+            self._log.count_step()
+        self.room = self.room.after(moves(self.size)[int(action)])
+        self._moves += 1
+        solved = self.room.solved
+        truncated = not solved and self._moves >= self.max_moves
+        if not (solved or truncated):
+            return self._observation(), 0.0, False, False, {}
+        if self._log:
+            self._log.write(length=self._moves, reward=float(solved), **self._episode)
+        return self._observation(), float(solved), solved, truncated, self._episode | {"success": solved}
+
+    def render(self) -> np.ndarray:
+        """uint8 [16 k, 16 k, 3]: a goal is larger than a box, a box than the player, so that each can be seen."""
+        walls, *others = self._planes(border=True)
+        image = np.where(walls[..., None], WALL, FLOOR).astype(np.uint8).repeat(CELL, 0).repeat(CELL, 1)
+        for places, colour, margin in zip(others, (GOAL, BOX, PLAYER), (1, 3, 5), strict=True):
+            for row, column in CELL * np.argwhere(places):
+                image[row + margin : row + CELL - margin, column + margin : column + CELL - margin] = colour
+        return image
+
+    def _observation(self) -> np.ndarray:
+        return (2.0 * self._planes().transpose(1, 2, 0).ravel() - 1).astype(np.float32)
+
+    def _planes(self, border: bool = False) -> np.ndarray:
+        """Walls, goals, boxes and the player: bool [4, rows, columns]."""
+        room, cells = self.room, range(self.size**2)
+        sets = (~room.floor, room.goals, room.boxes, room.player)
+        planes = np.array([[places >> cell & 1 for cell in cells] for places in sets], bool)
+        planes = planes.reshape(4, self.size, self.size)
+        return planes if border else planes[:, 1:-1, 1:-1]
+
+
+def check_arguments(size: int, boxes: int, difficulty: Sequence[int], max_moves: int) -> None:
+    if type(size) is not int or size not in INNER_WALLS:
+        raise ConfigError(f"`env.wrapper.size={size}` must be one of {', '.join(map(str, INNER_WALLS))}.")
+    if type(boxes) is not int or (size, boxes) not in HARDEST:
+        raise ConfigError(f"`env.wrapper.boxes={boxes}` must be 1 or 2.")
+    hardest, bounds = HARDEST[size, boxes], difficulty if isinstance(difficulty, Sequence) else ()
+    if len(bounds) != 2 or not all(type(d) is int for d in bounds) or not 1 <= bounds[0] <= bounds[1] <= hardest:
+        raise ConfigError(
+            f"`env.wrapper.difficulty={difficulty}` must be two whole numbers, the least and the greatest, "
+            f"from 1 to {hardest} for `env.wrapper.size={size}` and `env.wrapper.boxes={boxes}`."
+        )
+    if type(max_moves) is not int or max_moves < 1:
+        raise ConfigError(f"`env.wrapper.max_moves={max_moves}` must be a whole number from 1.")
