@@ -68,10 +68,8 @@ class Sokoban(gym.Env):
         self.render_mode = "rgb_array"
         super().reset(seed=seed)
         self._log = open_log(rank, num_envs) if worlds == "training" else None
-        self._worlds, self._world_seeds = (
-            worlds,
-            WorldSeeds(worlds, rank, self._log.step if self._log else start_step()),
-        )
+        self._worlds = worlds
+        self._world_seeds = WorldSeeds(worlds, rank, self._log.step if self._log else start_step())
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
