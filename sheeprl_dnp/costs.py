@@ -21,8 +21,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from sheeprl_dnp.dreamer_v3_ponder.config import batch_states, root_states
 from sheeprl_dnp.dreamer_v3_ponder.parameters import count_parameters
 from sheeprl_dnp.learner import Learner, build_learner
-from sheeprl_dnp.runs import write_json
+from sheeprl_dnp.runs import local_folder, write_json
 
+FILE_NAME = "costs.json"
 SAMPLE = (4, 2)  # [T, B] of the batch that is counted: the operations of a gradient step are proportional to T * B
 
 
@@ -110,15 +111,20 @@ def _flops_of_player(player: PlayerDV3, observation: dict[str, torch.Tensor]) ->
 
 
 def save_costs(cfg: dict[str, Any], run_folder: Path) -> None:
-    """Prints what the agent of a run costs, and writes it to `costs.json`; once for each run."""
-    path = run_folder / "costs.json"
-    if path.is_file():
+    """Writes what the agent of a run costs to its `costs.json`, where that is missing."""
+    if (run_folder / FILE_NAME).is_file():
         return
     env = make_env(cfg, cfg.seed, 0)()
-    counted = costs(cfg, env.observation_space, env.action_space)
+    write_json(run_folder / FILE_NAME, costs(cfg, env.observation_space, env.action_space))
     env.close()
+
+
+def report_costs(cfg: dict[str, Any], log_dir: str, envs: gym.vector.VectorEnv) -> None:
+    """Prints what the agent of a run that starts costs, and writes it to `costs.json` in the folder of the run."""
+    counted = costs(cfg, envs.single_observation_space, envs.single_action_space)
     print(describe(counted))
-    write_json(path, counted)
+    if folder := local_folder(log_dir):
+        write_json(folder.parent / FILE_NAME, counted)
 
 
 def describe(counted: dict[str, Any]) -> str:

@@ -1,70 +1,82 @@
-"""What happens around a run of one of our experiments, whichever algorithm it trains (`hydra.callbacks`)."""
+"""What happens around a run of one of our experiments or algorithms (`hydra.callbacks`)."""
 
 import errno
-import os
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
-from sheeprl.utils import fs
-from sheeprl.utils.utils import dotdict
+from omegaconf import DictConfig
+from sheeprl.algos.dreamer_v3 import dreamer_v3
 
-from sheeprl_dnp.costs import save_costs
+from sheeprl_dnp.costs import report_costs
+from sheeprl_dnp.dreamer_v3_ponder import dreamer_v3_ponder
 from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
-from sheeprl_dnp.runs import ConfigError, check_resume, check_writable, publish_run, run_folder
+from sheeprl_dnp.dreamer_v3_ponder.recorder import train_recorded
+from sheeprl_dnp.runs import ConfigError, check_resume, check_writable
 
+ALGORITHMS = {"dreamer_v3": dreamer_v3, "dreamer_v3_ponder": dreamer_v3_ponder}
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
 
 
 class RunCallback(Callback):
-    """Checks a run before any work starts, and ends a failed one with a sentence for its user, not for its author.
+    """Checks a run before any work starts, records it, and ends a failed one with a sentence for its user.
 
-    Hydra turns the exceptions of callbacks into warnings, but for `SystemExit`.
+    It is with each job, in whatever process a launcher or Fabric runs it. Hydra turns the exceptions of callbacks into
+    warnings, but for `SystemExit`.
     """
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        # `${now:...}` in its name is resolved once, here: the copies that Hydra makes of the configuration keep it
-        run_folder(config)
+    def __init__(self) -> None:
+        self._replaced: tuple[ModuleType, Any] | None = None  # the module of an algorithm, and its own `main`
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            if "ponder" in config.algo:
-                check_ponder_config(config.algo)
-            check_writable(run_folder(config))
-            if config.checkpoint.resume_from:
-                check_resume(config)
-            if int(os.environ.get("LOCAL_RANK", 0)) == 0 and not fs.is_url(run_folder(config)):
-                save_costs(plain(config), Path(run_folder(config)))
-            publish_run(config)
-        except (ConfigError, InstantiationException, OSError) as error:
-            end_with_sentence(config, error)
-            raise
+            check(config)
+        except ConfigError as error:
+            end_with_sentence(error)
+        self._record(ALGORITHMS[config.algo.name])
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        if job_return.status != JobStatus.FAILED:
-            return
-        end_with_sentence(config, job_return._return_value)
+        if self._replaced:
+            module, main = self._replaced
+            module.main, self._replaced = main, None
+        if job_return.status == JobStatus.FAILED:
+            end_with_sentence(job_return._return_value)
+
+    def _record(self, module: ModuleType) -> None:
+        """Puts a recorded training in the place of the `main` of an algorithm, for this job."""
+        self._replaced = module, module.main
+        recorded = module.main if module is dreamer_v3_ponder else partial(train_recorded, module.main)
+        module.main = partial(recorded, on_start=report_costs)
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
-    """The configuration of the run, as SheepRL's algorithms get it."""
-    own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    return dotdict(OmegaConf.to_container(own, resolve=True))
+def check(config: DictConfig) -> None:
+    """Checks what can be checked of a run before it starts.
+
+    Raises:
+        ConfigError: it can't be run as it is configured.
+    """
+    if config.algo.name not in ALGORITHMS:
+        names = " or ".join(f"`{name}`" for name in ALGORITHMS)
+        raise ConfigError(f"`algo.name={config.algo.name}` is not allowed here: experiments `dnp_...` are of {names}.")
+    if "ponder" in config.algo:
+        check_ponder_config(config.algo)
+    check_writable(config.log_root)
+    if config.checkpoint.resume_from:
+        check_resume(config)
 
 
-def end_with_sentence(config: DictConfig, failure: BaseException) -> None:
+def end_with_sentence(failure: BaseException) -> None:
     """Ends the program with what its user can mend; returns if there is nothing of that kind."""
     for error in causes(failure):
         if isinstance(error, ConfigError):
             raise SystemExit(f"Error: {error}") from failure
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise SystemExit(
-                f"Error: the run in `{run_folder(config)}` could not write `{error.filename or 'its files'}` "
-                f"({error.strerror}): it ended, and its last checkpoint is as it was."
+                f"Error: the run could not write `{error.filename or 'its files'}` ({error.strerror}): it ended, and "
+                "its last checkpoint is as it was."
             ) from failure
 
 

@@ -4,18 +4,15 @@ import json
 import os
 import pickle
 import tempfile
-from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import torch
+from fsspec.implementations.local import LocalFileSystem
+from lightning.fabric.utilities.cloud_io import get_filesystem
 from omegaconf import DictConfig, OmegaConf
 from sheeprl.utils import fs
-
-# What the environments of a run, in any of its processes, need to know to record their episodes
-RUN_DIR = "SHEEPRL_DNP_RUN_DIR"
-START_STEP = "SHEEPRL_DNP_START_STEP"
 
 MAX_SEED = 2**32 - 1  # of NumPy's generators
 
@@ -24,12 +21,12 @@ class ConfigError(ValueError):
     """Bad input of the user: its message is one sentence that names the key, the value and what is allowed."""
 
 
-def run_folder(cfg: DictConfig) -> str:
-    """`<log_root>/<root_dir>/<run_name>`; SheepRL logs each run in a subfolder `version_<n>` of it."""
-    return fs.join(cfg.log_root, cfg.root_dir, cfg.run_name)
+def local_folder(folder: str) -> Path | None:
+    """A folder as an absolute path; None for one on a remote filesystem (`s3://bucket/runs`)."""
+    filesystem = get_filesystem(folder)
+    return Path(filesystem._strip_protocol(folder)).absolute() if isinstance(filesystem, LocalFileSystem) else None
 
 
-@cache
 def resumed_step(checkpoint: str) -> int:
     """The environment steps that a run had played when it saved `checkpoint`.
 
@@ -95,29 +92,21 @@ def check_resume(cfg: DictConfig) -> None:
         )
 
 
-def check_writable(folder: str) -> None:
-    """Checks that the run can write its files.
+def check_writable(log_root: str) -> None:
+    """Checks that a run can write in the folder of all runs.
 
     Raises:
         ConfigError: it can't.
     """
-    if fs.is_url(folder):
+    folder = local_folder(log_root)
+    if folder is None:
         return
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ConfigError(f"`log_root` makes the run write in `{folder}`, which it can't: {error.strerror}.") from error
-
-
-def publish_run(cfg: DictConfig) -> None:
-    """Tells the environments where their run logs, and the step that it starts from, in environment variables."""
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0:
-        return  # has those of the first process, whose time-stamped folder is the run's
-    folder, checkpoint = run_folder(cfg), cfg.checkpoint.resume_from
-    os.environ[RUN_DIR] = "" if fs.is_url(folder) else str(Path(folder).absolute())
-    os.environ[START_STEP] = str(resumed_step(checkpoint) if checkpoint else 0)
+        raise ConfigError(f"`log_root={log_root}` can't be written: {error.strerror}.") from error
 
 
 def replace_file(path: Path, content: str) -> None:

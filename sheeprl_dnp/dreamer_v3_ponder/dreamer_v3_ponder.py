@@ -7,7 +7,6 @@ checkpoints and the interaction with the environments are SheepRL's own.
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
-from unittest import mock
 
 import torch
 from lightning.fabric import Fabric
@@ -26,7 +25,7 @@ from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
 from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config, choices, root_states
 from sheeprl_dnp.dreamer_v3_ponder.imagination import imagine
 from sheeprl_dnp.dreamer_v3_ponder.loss import ActorLoss, actor_loss, critic_loss
-from sheeprl_dnp.dreamer_v3_ponder.progress import Progress
+from sheeprl_dnp.dreamer_v3_ponder.recorder import OnStart, train_recorded
 from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, add_ponder_metrics, halt_mass_key
 from sheeprl_dnp.pondernet import expected_steps
 
@@ -184,19 +183,18 @@ def train(
 
 
 @register_algorithm()
-def main(fabric: Fabric, cfg: dict[str, Any]) -> None:
+def main(fabric: Fabric, cfg: dict[str, Any], on_start: OnStart | None = None) -> None:
     """Trains an agent in SheepRL's own DreamerV3 loop, where the pieces that ponder stand for SheepRL's."""
     check_ponder_config(cfg.algo)
     add_ponder_metrics(cfg)
     player_steps = PonderedSteps()
-    with (
-        Progress(fabric, cfg, player_steps) as progress,
-        mock.patch.multiple(
-            dreamer_v3,
-            build_agent=partial(build_agent, player_steps=player_steps),
-            train=partial(train, player_steps=player_steps),
-            Moments=WeightedMoments,
-            get_episode_stats=progress.episode_stats,
-        ),
-    ):
-        dreamer_v3.main(fabric, cfg)
+    train_recorded(
+        dreamer_v3.main,
+        fabric,
+        cfg,
+        on_start=on_start,
+        player_steps=player_steps,
+        build_agent=partial(build_agent, player_steps=player_steps),
+        train=partial(train, player_steps=player_steps),
+        Moments=WeightedMoments,
+    )

@@ -1,4 +1,4 @@
-"""Crafter (Hafner 2021, arXiv 2109.06780) with worlds fixed for ever, and a record of each training episode."""
+"""Crafter (Hafner 2021, arXiv 2109.06780) with worlds fixed for ever."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,7 +9,6 @@ import numpy as np
 from crafter import engine
 from sheeprl.envs import crafter as sheeprl_crafter
 
-from sheeprl_dnp.envs.episodes import open_log, start_step
 from sheeprl_dnp.envs.worlds import WorldSeeds
 from sheeprl_dnp.runs import ConfigError
 
@@ -20,21 +19,21 @@ class CrafterWrapper(sheeprl_crafter.CrafterWrapper):
     """SheepRL's Crafter, reproducible: a seed and the actions determine the pixels, in every process and every run.
 
     `reset(seed=s)` restarts the list of worlds of seed s, `reset()` plays the next one, and
-    `reset(options={"world_seed": w})` plays world w, without moving on in the list. Within an episode `info` is empty;
-    at its end it has `achievements` (the count of each) and `world_seed`. `render` returns the last observation.
+    `reset(options={"world_seed": w})` plays world w, without moving on in the list. The `info` of a step has the
+    episode's `achievements` (the count of each) and `crafter_return` (also the rewards that `crafter_nonreward` keeps
+    from the agent) so far, and its `world_seed`. `render` returns the last observation.
 
     Args:
         id: `crafter_reward`, or `crafter_nonreward` (all rewards 0).
         screen_size: of the observation `rgb`, uint8 [screen_size, screen_size, 3].
         seed: the run's seed + rank, as SheepRL's `make_env` passes it; None draws one.
         rank: the index of the environment, over all processes.
-        worlds: `training` (each run and environment has its own, and its episodes are recorded: see `open_log`),
-            `validation` or `evaluation` (they depend on `seed` alone).
-        num_envs: the environments of each process, to count the steps of the run.
+        worlds: `training` (each run and environment has its own), `validation` or `evaluation` (they depend on `seed`
+            alone).
+        num_envs: without effect; the configurations of earlier versions have it.
 
     Raises:
         ConfigError: `id` or `worlds` is none of these.
-        OSError: a record can't be written.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class CrafterWrapper(sheeprl_crafter.CrafterWrapper):
         seed: int | None = None,
         rank: int = 0,
         worlds: str = "training",
-        num_envs: int = 1,
+        num_envs: int | None = None,
     ) -> None:
         if id not in IDS:
             raise ConfigError(f"`env.id={id}` must be one of {', '.join(f'`{choice}`' for choice in IDS)}.")
@@ -52,33 +51,24 @@ class CrafterWrapper(sheeprl_crafter.CrafterWrapper):
         _make_reproducible(self.env)
         _make_faster(self.env)
         gym.Env.reset(self, seed=seed)
-        self._log = open_log(rank, num_envs) if worlds == "training" else None
-        self._world_seeds = WorldSeeds(worlds, rank, self._log.step if self._log else start_step())
+        self.world_seeds = WorldSeeds(worlds, rank)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         gym.Env.reset(self, seed=seed)
         if seed is not None:
-            self._world_seeds.restart()
+            self.world_seeds.restart()
         world_seed = (options or {}).get("world_seed")
-        self.env._world.seed = self._world_seeds.next(self.np_random_seed) if world_seed is None else world_seed
+        self.env._world.seed = self.world_seeds.next(self.np_random_seed) if world_seed is None else world_seed
         self._return = 0.0
         return super().reset()
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        if self._log:
-            self._log.count_step()
         obs, reward, terminated, truncated, info = super().step(action)
         self._return += info["reward"]
-        if not (terminated or truncated):
-            return obs, reward, terminated, truncated, {}
-        ended = {"achievements": info["achievements"], "world_seed": self.env._world.seed}
-        if self._log:
-            counts = {f"achievement_{name}": count for name, count in info["achievements"].items()}
-            world = {"world_seed": self.env._world.seed}
-            self._log.write(length=self.env._step, reward=self._return, **world, **counts)  # as Crafter's own records
-        return obs, reward, terminated, truncated, ended
+        played = {"achievements": info["achievements"], "world_seed": self.env._world.seed}
+        return obs, reward, terminated, truncated, played | {"crafter_return": self._return}
 
     def render(self) -> np.ndarray:
         # Drawn anew, a night would take its noise from the random numbers of the world, and so change what happens

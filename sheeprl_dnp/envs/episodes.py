@@ -1,101 +1,14 @@
 """What a run keeps of its training episodes: one JSON line each, in `episodes.jsonl` beside SheepRL's logs."""
 
-import errno
 import json
-import os
 import re
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from sheeprl_dnp.runs import RUN_DIR, START_STEP
-
 FILE_NAME = "episodes.jsonl"
-
-
-class EpisodeLog:
-    """Appends the episodes of one environment to a file that all the environments of the run share.
-
-    Args:
-        path: the file.
-        env: the index of the environment, over all processes.
-        start_step: the environment steps that the run had played when the environment was built.
-        stride: the environment steps that the run plays while this environment plays one.
-    """
-
-    def __init__(self, path: Path, env: int, start_step: int, stride: int) -> None:
-        self.path, self.env, self.stride = path, env, stride
-        self.step = start_step
-        self._unwritten = b""
-
-    def count_step(self) -> None:
-        """Goes on to the next environment step of the run."""
-        self.step += self.stride
-
-    def write(self, *, length: int, reward: float, **details: int) -> None:
-        """Appends a finished episode: the step and environment it was played in, and what else is to be known of it.
-
-        Raises:
-            OSError: the file can't be written (disk full, say).
-        """
-        record = {"step": self.step, "length": length, "reward": round(reward, 1), "env": self.env, **details}
-        self._unwritten += json.dumps(record).encode() + b"\n"
-        self.flush()
-
-    def flush(self) -> None:
-        """Writes what a failed `write` has left over; in one piece, so that the lines of two processes never mix.
-
-        Raises:
-            OSError: as `write`.
-        """
-        if self._unwritten:
-            self._unwritten = self._unwritten[_append(self.path, self._unwritten) :]
-        if self._unwritten:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-
-
-def open_log(env: int, num_envs: int) -> EpisodeLog | None:
-    """The log of an environment of the run whose folder `SHEEPRL_DNP_RUN_DIR` holds; None outside of a run.
-
-    A process has one log per environment. SheepRL rebuilds an environment that crashes: the new one finds the log of
-    the old one, counts on from its step, and first writes the record that the old one could not, so that a full disk
-    ends the run although SheepRL survives the first error. The episode that crashed is never recorded.
-
-    Args:
-        env: the index of the environment, over all processes.
-        num_envs: the environments of each process.
-
-    Raises:
-        FileNotFoundError: the run has no folder of logs.
-        OSError: an earlier record can't be written.
-    """
-    if not os.environ.get(RUN_DIR):
-        return None
-    stride = num_envs * int(os.environ.get("WORLD_SIZE", 1))
-    log = _log_of_process(newest_version(os.environ[RUN_DIR]) / FILE_NAME, env, start_step(), stride)
-    log.flush()
-    return log
-
-
-def start_step() -> int:
-    """The environment step that the run starts from: more than 0 if it goes on from a checkpoint."""
-    return int(os.environ.get(START_STEP) or 0)
-
-
-def newest_version(run_folder: str) -> Path:
-    """The subfolder `version_<n>` of the largest n, where SheepRL logs the run.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    folders = versions(Path(run_folder))
-    if not folders:
-        reason = f"`{RUN_DIR}` must hold the folder of a run, with a subfolder `version_<n>`"
-        raise FileNotFoundError(errno.ENOENT, reason, str(run_folder))
-    return folders[-1]
 
 
 def versions(run_folder: Path) -> list[Path]:
@@ -165,18 +78,3 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         return [*episodes, json.loads(last)] if last else episodes
     except json.JSONDecodeError as error:
         return [*episodes, {"step": episodes[-1]["step"] if episodes else 0, "damage": f"its last line: {error}"}]
-
-
-_log_of_process = cache(EpisodeLog)
-
-
-def _append(path: Path, line: bytes) -> int:
-    """Returns how many bytes were written: fewer than asked for only if the disk is full."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        return os.write(descriptor, line)
-    except OSError as error:
-        error.filename = str(path)
-        raise
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from sheeprl_dnp.envs.episodes import open_log, start_step
 from sheeprl_dnp.envs.worlds import WorldSeeds, kind_of_start
 from sheeprl_dnp.runs import ConfigError
 
@@ -26,7 +25,7 @@ class LightsOut(gym.Env):
     Observation: float32 [k * k], 1 where a light is on and -1 where it is off (of lights that are 0 or 1, DreamerV3's
     world model keeps few: the squared error of guessing one is smaller than what its latent costs in KL). Action: the
     light to press, row by row. Reward: 1 when the board is dark, which ends the episode; after d + `slack` presses it
-    is truncated. At the end `info` has the `difficulty`, the `success` (whether it is dark) and the `board` that the
+    is truncated. The `info` of a step has the `difficulty`, the `success` (whether it is dark) and the `board` that the
     episode began with: its lights as the digits of a binary number, row by row.
 
     A quarter of the boards is kept for evaluation, an eighth for validation: no training episode begins with one. (It
@@ -40,14 +39,13 @@ class LightsOut(gym.Env):
         difficulty: the least and the greatest d, each as likely as any between; at most `HARDEST[size]`.
         slack: presses beyond d, from 0.
         seed: the run's seed + rank, as SheepRL's `make_env` passes it; None draws one.
-        worlds: `training` (each run and environment has its own boards, and its episodes are recorded: see `open_log`),
-            `validation` or `evaluation` (boards that are kept for it, determined by `seed` alone).
+        worlds: `training` (each run and environment has its own boards), `validation` or `evaluation` (boards that are
+            kept for it, determined by `seed` alone).
         rank: the index of the environment, over all processes.
-        num_envs: the environments of each process, to count the steps of the run.
+        num_envs: without effect; the configurations of earlier versions have it.
 
     Raises:
         ConfigError: an argument isn't allowed.
-        OSError: a record can't be written.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
@@ -60,7 +58,7 @@ class LightsOut(gym.Env):
         seed: int | None = None,
         worlds: str = "training",
         rank: int = 0,
-        num_envs: int = 1,
+        num_envs: int | None = None,
     ) -> None:
         check_arguments(size, difficulty, slack)
         self.size, self.slack, self.range = size, slack, tuple(difficulty)
@@ -70,8 +68,7 @@ class LightsOut(gym.Env):
         self.action_space = gym.spaces.Discrete(size * size)
         self.render_mode = "rgb_array"
         super().reset(seed=seed)
-        self._log = open_log(rank, num_envs) if worlds == "training" else None
-        self._world_seeds = WorldSeeds(worlds, rank, self._log.step if self._log else start_step())
+        self.world_seeds = WorldSeeds(worlds, rank)
         self._worlds = worlds
 
     def reset(
@@ -79,8 +76,8 @@ class LightsOut(gym.Env):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         if seed is not None:
-            self._world_seeds.restart()
-        rng = np.random.default_rng(self._world_seeds.next(self.np_random_seed))
+            self.world_seeds.restart()
+        rng = np.random.default_rng(self.world_seeds.next(self.np_random_seed))
         self.difficulty = int(rng.integers(self.range[0], self.range[1] + 1))
         self._board = self._draw_board(rng)
         self._presses = 0
@@ -90,16 +87,10 @@ class LightsOut(gym.Env):
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         if not self.action_space.contains(action):
             raise ValueError(f"The action {action} is not a light: they are 0 to {self.size**2 - 1}.")
-        if self._log:
-            self._log.count_step()
         self._board = (self._board + self.effects[:, int(action)]) % 2
         self._presses += 1
         dark = not self._board.any()
         truncated = not dark and self._presses >= self.difficulty + self.slack
-        if not (dark or truncated):
-            return self._observation(), 0.0, False, False, {}
-        if self._log:
-            self._log.write(length=self._presses, reward=float(dark), **self._episode)
         return self._observation(), float(dark), dark, truncated, self._episode | {"success": dark}
 
     def render(self) -> np.ndarray:

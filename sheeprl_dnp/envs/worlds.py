@@ -15,23 +15,31 @@ WORLDS = ("training", *EVALUATION_WORLDS)
 class WorldSeeds:
     """The seeds of the worlds of an environment, episode after episode: a list for each seed of the environment.
 
+    An environment has them as its attribute `world_seeds`: there a training that goes on says from which step.
+
     Args:
         worlds: `training` (each run and environment has its own), `validation` or `evaluation` (they depend on the
             environment's seed alone).
         rank: the index of the environment, over all processes.
-        start_step: the step of the run when the environment was built, so that a run that goes on from a checkpoint,
-            and an environment that is rebuilt after a crash, go on with new worlds.
 
     Raises:
         ConfigError: `worlds` is none of these.
     """
 
-    def __init__(self, worlds: str, rank: int, start_step: int) -> None:
+    def __init__(self, worlds: str, rank: int) -> None:
         if worlds not in WORLDS:
             allowed = ", ".join(f"`{choice}`" for choice in WORLDS)
             raise ConfigError(f"`env.wrapper.worlds={worlds}` must be one of {allowed}.")
-        self._key = {"worlds": worlds, "rank": rank, "start_step": start_step}
+        self._key = {"worlds": worlds, "rank": rank, "start_step": 0}
         self.restart()
+
+    def start_at(self, step: int) -> None:
+        """For a run that goes on from a checkpoint of `step` steps, whose worlds must be new ones."""
+        self._key["start_step"] = step
+
+    def go_on_after(self, crashed: "WorldSeeds") -> None:
+        """For an environment that is built again after a crash: the list goes on where the crashed one's was."""
+        self._key, self._episode = crashed._key, crashed._episode
 
     def restart(self) -> None:
         self._episode = -1

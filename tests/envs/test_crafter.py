@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -26,7 +25,6 @@ from sheeprl.utils.env import get_vector_env_cls, make_env
 from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.envs.crafter import CrafterWrapper
-from sheeprl_dnp.envs.episodes import EpisodeLog, open_log
 from sheeprl_dnp.envs.worlds import WORLDS, world_seed
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -70,21 +68,6 @@ def result(process: subprocess.Popen[str]) -> dict[str, object]:
     return json.loads(output.splitlines()[-1])
 
 
-@pytest.fixture
-def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The newest folder of logs of a run that trains now."""
-    for version in (0, 9, 10):
-        (tmp_path / f"version_{version}").mkdir()
-    monkeypatch.setenv("SHEEPRL_DNP_RUN_DIR", str(tmp_path))
-    return tmp_path / "version_10"
-
-
-@pytest.fixture(autouse=True)
-def no_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SHEEPRL_DNP_RUN_DIR", "SHEEPRL_DNP_START_STEP", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def wrapper(seed: int = 0, *, length: int = 10_000, **kwargs: object) -> CrafterWrapper:
     """An environment whose episodes are cut at `length` steps."""
     env = CrafterWrapper("crafter_reward", 64, seed=seed, **kwargs)
@@ -100,10 +83,6 @@ def worlds(env: gym.Env, count: int) -> list[int]:
         env.reset()
         seeds.append(env.step(0)[-1]["world_seed"])
     return seeds
-
-
-def records(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "episodes.jsonl").read_text().splitlines()]
 
 
 def sheeprl_env(*overrides: str, seed: int, index: int) -> Callable[[], gym.Env]:
@@ -198,17 +177,17 @@ def test_runs_and_environments_share_no_world() -> None:
     assert not set(worlds(wrapper(seed=6, rank=1), 3)) & set(worlds(wrapper(seed=6, rank=0), 3))
 
 
-def test_every_run_is_evaluated_in_the_same_worlds(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_run_is_evaluated_in_the_same_worlds() -> None:
     played = worlds(wrapper(worlds="evaluation"), 3)
-    monkeypatch.setenv("SHEEPRL_DNP_START_STEP", "5000")
-    assert worlds(wrapper(worlds="evaluation", rank=3, num_envs=4), 3) == played
-    assert played == [1484405855, 1982462499, 1570558271]
-    assert not list(run_folder.iterdir())
+    other = wrapper(worlds="evaluation", rank=3)
+    other.world_seeds.start_at(5000)
+    assert worlds(other, 3) == played == [1484405855, 1982462499, 1570558271]
 
 
-def test_a_run_has_the_worlds_it_always_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SHEEPRL_DNP_START_STEP", "5000")
-    assert worlds(wrapper(seed=6, rank=1), 3) == [2065627848, 2019435874, 1005347982]
+def test_a_run_has_the_worlds_it_always_had() -> None:
+    env = wrapper(seed=6, rank=1)
+    env.world_seeds.start_at(5000)
+    assert worlds(env, 3) == [2065627848, 2019435874, 1005347982]
 
 
 def test_a_seed_restarts_the_list_of_worlds_and_a_replay_leaves_it_where_it_is() -> None:
@@ -241,107 +220,20 @@ def test_sheeprls_vector_environment_plays_what_a_bare_one_does(sync_env: bool) 
     envs.close()
 
 
-def test_the_records_of_two_processes_are_what_a_replay_finds(
-    run_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    monkeypatch.setenv("SHEEPRL_DNP_START_STEP", "1000")
-    envs = get_vector_env_cls(False)([partial(wrapper, 5 + i, rank=i, num_envs=2, length=70) for i in range(2)])
-    envs.reset(seed=5)
-    actions = ACTIONS[:400].reshape(-1, 2)
-    for both in actions:
-        envs.step(both)
-    envs.close()
-    kept = records(run_folder)
-    assert min(sum(record["env"] == env for record in kept) for env in range(2)) >= 2
-    assert any(record["achievement_wake_up"] for record in kept)
-    monkeypatch.delenv("SHEEPRL_DNP_RUN_DIR")
-    for record in kept:
-        end = (record["step"] - 1000) // (2 * 3)
-        own = actions[end - record["length"] : end, record["env"]]
-        assert record == replay(record, own)
-
-
-def replay(record: dict[str, float], actions: np.ndarray) -> dict[str, float]:
-    """The record of an episode played again."""
-    env = wrapper(length=70)
-    env.reset(options={"world_seed": record["world_seed"]})
-    steps = [env.step(action) for action in actions]
-    assert [bool(info) for *_, info in steps] == [False] * (len(steps) - 1) + [True]
-    episode = {"length": len(steps), "reward": round(sum(reward for _, reward, *_ in steps), 1)}
-    achievements = {f"achievement_{name}": count for name, count in env.env._player.achievements.items()}
-    assert len(achievements) == 22
-    return {key: record[key] for key in ("step", "env", "world_seed")} | episode | achievements
-
-
-def test_a_resumed_run_counts_on_and_plays_new_worlds(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = worlds(wrapper(seed=4, num_envs=2), 2)
-    monkeypatch.setenv("SHEEPRL_DNP_START_STEP", "5000")
-    resumed = worlds(wrapper(seed=4, num_envs=2), 2)
-    assert [record["step"] for record in records(run_folder)] == [2, 4, 5002, 5004]
-    assert [record["world_seed"] for record in records(run_folder)] == first + resumed
-    assert not set(first) & set(resumed)
-
-
-def test_an_environment_rebuilt_after_a_crash_counts_on_and_plays_new_worlds(run_folder: Path) -> None:
-    env = RestartOnException(partial(wrapper, length=5, num_envs=4), wait=0)
-    env.reset(seed=0)
-    for action in range(5):
-        env.step(action)
-    env.reset()
-    env.unwrapped.env.step = None
-    with pytest.warns(UserWarning, match="Restarting env after crash"):
-        env.step(0)
-    for action in range(5):
-        env.step(action)
-    before, after = records(run_folder)
-    assert (before["step"], after["step"]) == (5 * 4, (5 + 1 + 5) * 4)
-    first = {world_seed(worlds="training", seed=0, rank=0, start_step=0, episode=episode) for episode in range(9)}
-    assert before["world_seed"] in first and after["world_seed"] not in first
-
-
-def test_the_lines_of_many_writers_never_mix(tmp_path: Path) -> None:
-    def write(env: int) -> None:
-        log = EpisodeLog(tmp_path / "episodes.jsonl", env, start_step=0, stride=1)
-        for length in range(200):
-            log.write(length=length, reward=0.1, world_seed=0, **{"x" * 2000: env})
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(write, range(4)))
-    assert sorted((record["env"], record["length"]) for record in records(tmp_path)) == [*product(range(4), range(200))]
-
-
-def test_a_full_disk_ends_the_run_though_sheeprl_survives_crashes(run_folder: Path) -> None:
-    (run_folder / "episodes.jsonl").symlink_to("/dev/full")
-    env = RestartOnException(partial(wrapper, length=2), wait=0)
-    env.reset()
-    env.step(0)
-    with (
-        pytest.warns(UserWarning, match="Restarting env after crash with OSError"),
-        pytest.raises(OSError, match=r"No space left on device: '.*episodes\.jsonl'"),
-    ):
-        env.step(0)
-
-
-def test_a_record_that_did_not_fit_is_written_once_there_is_room(
-    run_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = os.write
-    with monkeypatch.context() as full:
-        full.setattr("os.write", lambda descriptor, line: write(descriptor, line[:10]))
-        with pytest.raises(OSError, match="No space left on device"):
-            open_log(0, 1).write(length=1, reward=0.1, world_seed=2)
-    open_log(0, 1)
-    assert records(run_folder) == [{"step": 0, "length": 1, "reward": 0.1, "world_seed": 2, "env": 0}]
-
-
-def test_info_is_empty_until_the_episode_ends() -> None:
-    env = wrapper(seed=2, length=30)
-    _, info = env.reset()
-    infos = [info] + [env.step(action)[-1] for action in ACTIONS[:30]]
-    assert infos[:-1] == [{}] * 30
-    assert infos[-1].keys() == {"achievements", "world_seed"}
+@pytest.mark.parametrize("id", ["crafter_reward", "crafter_nonreward"])
+def test_info_has_the_achievements_the_return_and_the_world_so_far(id: str) -> None:
+    env = CrafterWrapper(id, 64, seed=2)
+    env.reset(options={"world_seed": 7})
+    outcomes = [env.step(action) for action in ACTIONS[:300]]
+    infos = [info for *_, info in outcomes]
+    assert all(info.keys() == {"achievements", "world_seed", "crafter_return"} for info in infos)
+    assert {info["world_seed"] for info in infos} == {7}
     assert infos[-1]["achievements"].keys() == set(crafter.constants.achievements)
+    unlocked = [sum(count > 0 for count in info["achievements"].values()) for info in infos]
+    assert unlocked[0] == 0 < unlocked[-1]
+    assert round(infos[-1]["crafter_return"] - unlocked[-1], 1) <= 0  # but for what its health has cost
+    if id == "crafter_reward":
+        assert infos[-1]["crafter_return"] == pytest.approx(sum(reward for _, reward, *_ in outcomes))
 
 
 def test_death_terminates_and_the_limit_truncates() -> None:
@@ -391,12 +283,6 @@ def test_bad_input_is_named(kwargs: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError) as error:
         CrafterWrapper(**({"id": "crafter_reward", "screen_size": 64} | kwargs))
     assert str(error.value) == message
-
-
-def test_a_run_without_logs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SHEEPRL_DNP_RUN_DIR", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=f"subfolder `version_<n>`: '{tmp_path}'"):
-        wrapper()
 
 
 @pytest.mark.slow

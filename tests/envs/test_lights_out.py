@@ -1,10 +1,8 @@
-"""Lights Out: the rules, boards exactly as hard as they say, Gymnasium's contract, and the record of the episodes."""
+"""Lights Out: the rules, boards exactly as hard as they say, and Gymnasium's contract."""
 
-import json
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +24,7 @@ from sheeprl_dnp.envs.lights_out import (
     worlds_of,
 )
 from sheeprl_dnp.envs.worlds import WORLDS
-from sheeprl_dnp.runs import RUN_DIR, START_STEP, ConfigError
+from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.study.evaluate import by_difficulty
 
 
@@ -98,10 +96,11 @@ def test_a_solution_ends_with_a_reward_and_too_many_presses_without() -> None:
     lights = np.flatnonzero(solutions(board)[0]).tolist()
     ends = [env.step(light)[1:] for light in lights]
     episode = {"difficulty": 3, "board": board_number((board > 0).astype(int))}
-    assert ends == [(0.0, False, False, {})] * 2 + [(1.0, True, False, episode | {"success": True})]
+    lit, dark = episode | {"success": False}, episode | {"success": True}
+    assert ends == [(0.0, False, False, lit)] * 2 + [(1.0, True, False, dark)]
     env.reset(seed=1)
     ends = [env.step(lights[0])[1:] for _ in range(5)]
-    assert ends == [(0.0, False, False, {})] * 4 + [(0.0, False, True, episode | {"success": False})]
+    assert ends == [(0.0, False, False, lit)] * 4 + [(0.0, False, True, lit)]
 
 
 def test_difficulties_are_drawn_from_the_range_alike() -> None:
@@ -138,13 +137,13 @@ def test_the_boards_kept_for_evaluation_are_those_that_they_always_were() -> Non
     assert boards(environment(seed=0), 3) == [318, 41, 45]
 
 
-def test_environments_runs_and_resumed_runs_have_boards_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    def first(seed: int, rank: int) -> tuple[int, ...]:
-        return tuple(boards(LightsOut(size=5, difficulty=(5, 9), seed=seed + rank, rank=rank), 3))
+def test_environments_runs_and_resumed_runs_have_boards_of_their_own() -> None:
+    def first(seed: int, rank: int, step: int) -> tuple[int, ...]:
+        env = LightsOut(size=5, difficulty=(5, 9), seed=seed + rank, rank=rank)
+        env.world_seeds.start_at(step)
+        return tuple(boards(env, 3))
 
-    lists = [first(seed, rank) for seed, rank in product(range(4), range(4))]
-    monkeypatch.setenv(START_STEP, "5000")
-    lists += [first(seed, rank) for seed, rank in product(range(4), range(4))]
+    lists = [first(*key) for key in product(range(4), range(4), (0, 5000))]
     assert len({board for drawn in lists for board in drawn}) == 3 * len(lists)
 
 
@@ -180,26 +179,6 @@ def test_sheeprl_makes_it_with_lights_or_with_pixels() -> None:
         obs, _ = env.reset(seed=0)
         assert {name: value.shape for name, value in obs.items() if name in keys} == {key: keys[key]}
         assert env.observation_space[key].contains(obs[key])
-
-
-def test_the_episodes_of_a_run_are_recorded_with_their_difficulty(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "version_0").mkdir()
-    monkeypatch.setenv(RUN_DIR, str(tmp_path))
-    env = LightsOut(difficulty=(1, 1), slack=0, rank=1, num_envs=4)
-    board, _ = env.reset(seed=0)
-    solving = int(np.flatnonzero(solutions(board)[0])[0])
-    env.step(solving)
-    other, _ = env.reset()
-    env.step(int(not np.flatnonzero(solutions(other)[0])[0]))
-    environment().reset()
-    lines = (tmp_path / "version_0" / "episodes.jsonl").read_text().splitlines()
-    solved, failed = map(json.loads, lines)
-    played = {"length": 1, "env": 1, "difficulty": 1}
-    first, second = (board_number((obs > 0).astype(int)) for obs in (board, other))
-    assert solved == {"step": 4, "reward": 1.0, "board": first, **played}
-    assert failed == {"step": 8, "reward": 0.0, "board": second, **played}
 
 
 @pytest.mark.parametrize(

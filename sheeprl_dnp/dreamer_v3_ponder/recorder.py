@@ -1,0 +1,249 @@
+"""What a training keeps and shows of itself: a line of `episodes.jsonl` for each episode, and a live line of progress.
+
+It is SheepRL's own loop that trains. `train_recorded` learns the folder of the run from it when it makes that, and
+counts the steps of the environments that it makes, in each of its processes.
+"""
+
+import errno
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from types import FunctionType
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from lightning.fabric import Fabric
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+from sheeprl.utils import env as sheeprl_env
+from sheeprl.utils import logger as sheeprl_logger
+
+from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps
+from sheeprl_dnp.envs.episode_list import RECORDED
+from sheeprl_dnp.envs.episodes import FILE_NAME
+from sheeprl_dnp.envs.worlds import WorldSeeds
+from sheeprl_dnp.rebinding import rebound
+from sheeprl_dnp.runs import local_folder, resumed_step
+
+RECENT_EPISODES = 10
+
+OnStart = Callable[[dict[str, Any], str, gym.vector.VectorEnv], None]
+
+
+def train_recorded(
+    main: FunctionType,
+    fabric: Fabric,
+    cfg: dict[str, Any],
+    *,
+    on_start: OnStart | None = None,
+    player_steps: PonderedSteps | None = None,
+    **names: Any,
+) -> None:
+    """Trains with `main`, the loop of SheepRL's DreamerV3, and records the episodes.
+
+    Args:
+        on_start: called in the first process with the configuration, the folder of the logs and the environments.
+        player_steps: the ponder steps of the player, to be shown.
+        names: what stands for SheepRL's own functions and classes in the loop.
+
+    Raises:
+        OSError: a record can't be written.
+    """
+    checkpoint = cfg.checkpoint.resume_from
+    start_step = resumed_step(checkpoint) if checkpoint else 0
+    with ProgressLine(fabric, cfg.algo.total_steps, start_step, player_steps) as line:
+        recorder = Recorder(fabric, cfg, start_step, line, on_start)
+        rebound(
+            main,
+            get_log_dir=recorder.get_log_dir,
+            make_env=recorder.make_env,
+            get_vector_env_cls=recorder.get_vector_env_cls,
+            **names,
+        )(fabric, cfg)
+
+
+class Recorder:
+    """Stands for the functions by which SheepRL's loop makes its folder and its environments, under their names."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        cfg: dict[str, Any],
+        start_step: int,
+        line: "ProgressLine",
+        on_start: OnStart | None,
+    ) -> None:
+        self._fabric, self._cfg, self._line, self._on_start = fabric, cfg, line, on_start
+        self._start_step = self._step = start_step
+
+    def get_log_dir(self, fabric: Fabric, *args: Any, **kwargs: Any) -> str:
+        """SheepRL's `get_log_dir`, which every process calls before it makes its environments."""
+        self._log_dir = sheeprl_logger.get_log_dir(fabric, *args, **kwargs)
+        folder = local_folder(self._log_dir)
+        self._file = EpisodeFile(folder / FILE_NAME) if folder else None
+        return self._log_dir
+
+    def make_env(self, *args: Any, **kwargs: Any) -> Callable[[], gym.Env]:
+        return NewWorlds(sheeprl_env.make_env(*args, **kwargs), self._start_step)
+
+    def get_vector_env_cls(self, sync_env: bool) -> Callable[[Sequence[Callable[[], gym.Env]]], gym.vector.VectorEnv]:
+        make = sheeprl_env.get_vector_env_cls(sync_env)
+
+        def make_recorded(makers: Sequence[Callable[[], gym.Env]]) -> gym.vector.VectorEnv:
+            envs = RecordedEnvironments(make(makers), self._on_step)
+            if self._on_start and self._fabric.is_global_zero:
+                self._on_start(self._cfg, self._log_dir, envs)
+            return envs
+
+        return make_recorded
+
+    def _on_step(self, num_envs: int, ended: list[tuple[int, dict[str, Any]]]) -> None:
+        self._step += num_envs * self._fabric.world_size
+        first = self._fabric.global_rank * num_envs
+        records = [episode_record(self._step, first + index, info) for index, info in ended]
+        if self._file:
+            for record in records:
+                self._file.append(record)
+        self._line.go_on(self._step, [record["reward"] for record in records])
+
+
+class NewWorlds:
+    """Makes an environment; one with `world_seeds` plays worlds that the run has not played before.
+
+    SheepRL makes an environment again after a crash: in the list of worlds it then goes on where the last one was.
+    """
+
+    def __init__(self, make: Callable[[], gym.Env], start_step: int) -> None:
+        self._make, self._start_step = make, start_step
+        self._last: WorldSeeds | None = None
+
+    def __call__(self) -> gym.Env:
+        env = self._make()
+        if env.has_wrapper_attr("world_seeds"):
+            worlds = env.get_wrapper_attr("world_seeds")
+            if self._last:
+                worlds.go_on_after(self._last)
+            else:
+                worlds.start_at(self._start_step)
+            self._last = worlds
+        return env
+
+
+class RecordedEnvironments(gym.vector.VectorWrapper):
+    """Tells `on_step` after each step how many environments there are, and of each ended episode its last `info`."""
+
+    def __init__(
+        self, envs: gym.vector.VectorEnv, on_step: Callable[[int, list[tuple[int, dict[str, Any]]]], None]
+    ) -> None:
+        super().__init__(envs)
+        self._on_step = on_step
+
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        *outcome, infos = self.env.step(actions)
+        last = infos.get("final_info", {})
+        ended = np.flatnonzero(last.get("_episode", ())).tolist()
+        self._on_step(self.num_envs, [(index, info_of(last, index)) for index in ended])
+        return *outcome, infos
+
+
+def info_of(infos: dict[str, Any], index: int) -> dict[str, Any]:
+    """The `info` of one environment, out of those that Gymnasium has put together."""
+    own = (key for key in infos if f"_{key}" in infos and infos[f"_{key}"][index])
+    return {key: info_of(infos[key], index) if isinstance(infos[key], dict) else infos[key][index] for key in own}
+
+
+def episode_record(step: int, env: int, info: dict[str, Any]) -> dict[str, Any]:
+    """The record of an episode, from its last `info`, with achievements as in Crafter's own records."""
+    reward = info.get("crafter_return", info["episode"]["r"])
+    record = {"step": step, "length": int(info["episode"]["l"]), "reward": round(float(reward), 6), "env": env}
+    for key in RECORDED:
+        if isinstance(value := info.get(key), dict):
+            record |= {f"{key.removesuffix('s')}_{name}": count for name, count in value.items()}
+        elif isinstance(value, bool | int | float | str | np.generic):
+            record[key] = value
+    return record
+
+
+class EpisodeFile:
+    """A file of JSON lines, to which all the processes of a run append."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Appends a record in one piece, so that the lines of two processes never mix.
+
+        Raises:
+            OSError: it can't be written (disk full, say).
+        """
+        line = json.dumps(record, default=lambda value: value.item()).encode() + b"\n"
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            if os.write(descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+        finally:
+            os.close(descriptor)
+
+
+class StepsPerSecond(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:.1f} steps/s")
+
+
+class ProgressLine:
+    """Steps done, steps/s, time left, recent return and mean ponder steps, on the terminal where standard error is one.
+
+    In the first process only. What goes to standard output stays there.
+    """
+
+    def __init__(
+        self, fabric: Fabric, total_steps: int, start_step: int, player_steps: PonderedSteps | None = None
+    ) -> None:
+        self._player_steps = player_steps
+        self._returns: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self._bar = Progress(
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            BarColumn(),
+            StepsPerSecond(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[notes]}"),
+            console=Console(stderr=True),
+            refresh_per_second=2,
+            speed_estimate_period=60,
+            redirect_stdout=same_terminal(),
+            disable=not (fabric.is_global_zero and sys.stderr.isatty()),
+        )
+        self._task = self._bar.add_task("", total=total_steps, completed=start_step, notes="")
+
+    def __enter__(self) -> "ProgressLine":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.stop()
+
+    def go_on(self, step: int, returns: list[float]) -> None:
+        """Moves on to a step, with the returns of the episodes that ended in it."""
+        self._returns.extend(returns)
+        self._bar.update(self._task, completed=step, notes=" · ".join(self._notes()))
+
+    def _notes(self) -> Iterator[str]:
+        if self._returns:
+            yield f"return {fmean(self._returns):.2f}"
+        if self._player_steps and self._player_steps.last is not None:
+            yield f"{self._player_steps.last:.2f} ponder steps"
+
+
+def same_terminal() -> bool:
+    """Whether standard output and standard error are one terminal: then the line moves on below what is printed."""
+    streams = (sys.stdout, sys.stderr)
+    return all(stream.isatty() for stream in streams) and len({os.fstat(s.fileno()).st_rdev for s in streams}) == 1
