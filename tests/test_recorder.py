@@ -17,12 +17,13 @@ from sheeprl.algos.dreamer_v3 import dreamer_v3
 from sheeprl.envs.wrappers import RestartOnException
 from sheeprl.utils.utils import dotdict
 from test_configs import experiment
-from test_crafter import ACTIONS, wrapper
 
 from sheeprl_dnp.dreamer_v3_ponder.recorder import EpisodeFile, NewWorlds, Recorder
+from sheeprl_dnp.envs.crafter import CrafterWrapper
 from sheeprl_dnp.envs.worlds import world_seed
 from sheeprl_dnp.rebinding import rebound
 
+ACTIONS = np.random.default_rng(0).integers(17, size=2000)
 SILENT = SimpleNamespace(go_on=lambda step, returns: None)
 
 
@@ -48,6 +49,13 @@ def record(
     made = recorder(folder, **kwargs)
     with_statistics = [lambda make=make: gym.wrappers.RecordEpisodeStatistics(make()) for make in makers]
     return made.get_vector_env_cls(sync_env)([NewWorlds(make, made._start_step) for make in with_statistics])
+
+
+def wrapper(seed: int = 0, *, length: int = 10_000, **kwargs: object) -> CrafterWrapper:
+    """Crafter whose episodes are cut at `length` steps."""
+    env = CrafterWrapper("crafter_reward", 64, seed=seed, **kwargs)
+    env.env._length = length
+    return env
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

@@ -6,10 +6,12 @@ counts the steps of the environments that it makes, in each of its processes.
 
 import errno
 import json
+import multiprocessing
 import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from types import FunctionType
@@ -94,6 +96,8 @@ class Recorder:
 
     def get_vector_env_cls(self, sync_env: bool) -> Callable[[Sequence[Callable[[], gym.Env]]], gym.vector.VectorEnv]:
         make = sheeprl_env.get_vector_env_cls(sync_env)
+        if not sync_env:
+            make = partial(make, context=start_method())
 
         def make_recorded(makers: Sequence[Callable[[], gym.Env]]) -> gym.vector.VectorEnv:
             envs = RecordedEnvironments(make(makers), self._on_step)
@@ -111,6 +115,17 @@ class Recorder:
             for record in records:
                 self._file.append(record)
         self._line.go_on(self._step, [record["reward"] for record in records])
+
+
+def start_method() -> str:
+    """How the processes of environments are started: as set for this process, if that is one of Python's own ways.
+
+    In the workers of joblib it isn't, and environments that are started as those are can't share their observations.
+    """
+    usual = multiprocessing.get_start_method()
+    if usual in multiprocessing.get_all_start_methods():
+        return usual
+    return "fork" if sys.platform == "linux" else "spawn"
 
 
 class NewWorlds:
