@@ -121,7 +121,7 @@ doctor_inside() {
       fine) fine "$what" ;;
       wrong) wrong "$what" "$mend" ;;
     esac
-  done < <(for part in gpu doctor; do ssh_script "$REPO/infra/remote/$part" "$(remote_dir)" 2>&1; done)
+  done < <(for part in gpu doctor disk; do ssh_script "$REPO/infra/remote/$part" "$(remote_dir)" 2>&1; done)
 }
 
 reads_our_config() {

@@ -129,6 +129,7 @@ help_run() {
 Usage: scripts/paperspace run [--down] [--debug] [--cpu] EXPERIMENT [OVERRIDE...]
        e.g. scripts/paperspace run dnp_crafter seed=1
        scripts/paperspace run --follow [--down]
+Refuses where less than 10 GB of the machine's disk are free, and says what could be deleted.
 Pushes local commits, starts the training on the machine inside tmux, and follows its log; Ctrl-C leaves it running.
   --down    stops the machine when the training has ended and its results are here
   --debug   lets a debugger of VS Code attach

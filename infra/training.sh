@@ -41,6 +41,7 @@ start_training() {
   [[ -z "$debug" ]] || { port="$DEBUG_PORT" && refuse_busy_port; }
   ssh_need
   refuse_second_training
+  refuse_full_disk
   update_machine "$branch"
   say "Starting on the machine, at $(git_here log -1 --format='%h %s'): sheeprl ${overrides[*]}"
   on_interrupt interrupted_start
@@ -71,6 +72,15 @@ refuse_second_training() {
   local running
   running="$(on_training running < /dev/null)" || return 0
   die "A training runs on the machine already: $running. Follow it: scripts/paperspace run --follow; or stop it: scripts/paperspace ssh tmux kill-session -t training"
+}
+
+# Before commits are brought there, which would fail half-way
+refuse_full_disk() {
+  local report
+  report="$(ssh_script "$REPO/infra/remote/disk" "$(remote_dir)" 2> /dev/null)" && return
+  [[ "$report" == wrong* ]] || return 0 # what cannot be looked at is no reason
+  report="${report#wrong$'\t'}"
+  die "No training was started: the machine has too little room, ${report%%$'\t'*}. Mend it: ${report#*$'\t'}"
 }
 
 refuse_busy_port() {

@@ -41,6 +41,11 @@ echo 'torch 2.13.0+cu126 multiplies matrices on the NVIDIA RTX A4000'
 """
 
 
+# A disk with so much free
+DF = """#!/bin/sh
+echo head
+echo a b c {kilobytes} d e
+"""
 DRIVER = "#!/bin/sh\necho NVIDIA RTX A4000, 550.54\n"
 # Torch that sees no GPU says nothing of it by itself
 NO_GPU = """#!/bin/sh
@@ -151,6 +156,7 @@ ssh_write_entry 127.0.0.1
 def entry(checkout: Path, environment: dict[str, str], api: Any, sshd: Sshd) -> None:
     """The machine is ready, and the alias leads to it, as `up` leaves it."""
     api.machine.set("ready")
+    sshd.program("df", DF.format(kilobytes=50 * 1024**2))
     subprocess.run(["bash", "-euc", WRITE_ENTRY, "bash", str(checkout)], env=environment, check=True)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from .project import Command
+from .project import DF, Command
 from .sshd import Sshd
 
 # What the machine answers when all is well
@@ -44,7 +44,7 @@ def test_all_is_well(healthy: Sshd, command: Command) -> None:
     [
         ("nvidia-smi", "#!/bin/sh\nexit 9\n", "driver does not answer", "ubuntu-drivers install"),
         ("systemctl", "#!/bin/sh\nexit 3\n", "the idle guard is not on", "scripts/paperspace bootstrap"),
-        ("df", "#!/bin/sh\necho head\necho a b c 2097152 d e\n", "only 2 GB", "delete old runs"),
+        ("df", DF.format(kilobytes=2 * 1024**2), "only 2.0 GB", "then delete what is large there"),
     ],
 )
 def test_what_is_wrong_on_the_machine(
