@@ -60,7 +60,7 @@ def compose_arm(arm: Arm, overrides: Sequence[str] = ()) -> DictConfig:
         with initialize_config_module("sheeprl.configs", version_base="1.3"):
             cfg = compose("config", hydra_overrides(arm, overrides))
         OmegaConf.to_container(cfg, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra raises ValueError, too
         raise _unusable(arm, overrides, error) from error
     if cfg.algo.name not in ALGORITHMS:
         raise ConfigError(f"`exp={arm.exp}` trains `{cfg.algo.name}`: it must be one of {', '.join(ALGORITHMS)}.")
@@ -72,6 +72,7 @@ def compose_arm(arm: Arm, overrides: Sequence[str] = ()) -> DictConfig:
         reason = next((cause for cause in causes(error) if isinstance(cause, ConfigError)), error)
         raise _unusable(arm, overrides, reason) from error
     check_length(cfg)
+    check_metrics(cfg)
     return cfg
 
 
@@ -114,6 +115,24 @@ def check_length(cfg: DictConfig) -> None:
     if not cfg.checkpoint.save_last:
         raise ConfigError(
             f"`checkpoint.save_last={cfg.checkpoint.save_last}` must be True: a run of a study ends with a checkpoint."
+        )
+    if cfg.dry_run:
+        raise ConfigError(f"`dry_run={cfg.dry_run}` must be False: a run of a study plays all its steps.")
+
+
+def check_metrics(cfg: DictConfig) -> None:
+    """Checks that a run logs its metrics, and where a study reads them.
+
+    Raises:
+        ConfigError: it doesn't.
+    """
+    level, logger = (OmegaConf.select(cfg, f"metric.{key}") for key in ("log_level", "logger._target_"))
+    if not isinstance(level, int) or level < 1:
+        raise ConfigError(f"`metric.log_level={level}` must be 1: a report needs the metrics of its runs.")
+    if "tensorboard" not in str(logger).lower():  # as SheepRL tells it
+        raise ConfigError(
+            f"`metric.logger._target_={logger}` must be a logger of TensorBoard, from whose files a study takes the "
+            "metrics of its runs: leave `metric/logger` out."
         )
 
 

@@ -23,6 +23,7 @@ from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.study.evaluate import ALGORITHMS
 from sheeprl_dnp.study.job import QUIET, folder_argument
 from sheeprl_dnp.study.layout import Evaluations, StudyConfig, load_config, runs, save_config
+from sheeprl_dnp.study.plan import check_metrics
 from sheeprl_dnp.study.pool import run_all
 
 ARMS = ("dnp_crafter_small_baseline", "dnp_crafter_small", "dnp_crafter_small_fixed")
@@ -181,22 +182,6 @@ def check_length(cfg: DictConfig) -> None:
         )
     if cfg.dry_run:
         raise ConfigError(f"`dry_run={cfg.dry_run}` must be False: a run of a study plays all its steps.")
-
-
-def check_metrics(cfg: DictConfig) -> None:
-    """Checks that a run logs its metrics, and where a study reads them.
-
-    Raises:
-        ConfigError: it doesn't.
-    """
-    level, logger = (OmegaConf.select(cfg, f"metric.{key}") for key in ("log_level", "logger._target_"))
-    if not isinstance(level, int) or level < 1:
-        raise ConfigError(f"`metric.log_level={level}` must be 1: a report needs the metrics of its runs.")
-    if "tensorboard" not in str(logger).lower():  # as SheepRL tells it
-        raise ConfigError(
-            f"`metric.logger._target_={logger}` must be a logger of TensorBoard, from whose files a study takes the "
-            "metrics of its runs: leave `metric/logger` out."
-        )
 
 
 def compose_arms(config: StudyConfig) -> dict[str, DictConfig]:
