@@ -6,7 +6,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from sheeprl_dnp.envs.episodes import open_log, start_step
 from sheeprl_dnp.envs.sokoban_rooms import HARDEST, INNER_WALLS, draw_room, moves
 from sheeprl_dnp.envs.worlds import WorldSeeds
 from sheeprl_dnp.runs import ConfigError
@@ -24,7 +23,7 @@ class Sokoban(gym.Env):
     Observation: float32 [4 * (k - 2)^2], for each cell inside the border, row by row, whether it is a wall, a goal, has
     a box, has the player: 1 or -1 (see `LightsOut`). Action: up, down, left or right; the player walks there, pushes
     the box that stands there, or stays where neither can be. Reward: 1 when each box is on a goal, which ends the
-    episode; after `max_moves` moves it is truncated. At the end `info` has the `difficulty`, the `success` and the
+    episode; after `max_moves` moves it is truncated. The `info` of a step has the `difficulty`, the `success` and the
     `room` that the episode began with, in the notation of `Room.__str__`.
 
     A quarter of the layouts (walls and goals) is kept for evaluation, an eighth for validation: no training episode
@@ -38,14 +37,13 @@ class Sokoban(gym.Env):
         difficulty: the least and the greatest d, each as likely as any between; at most `HARDEST[size, boxes]`.
         max_moves: the moves of an episode, from 1.
         seed: the run's seed + rank, as SheepRL's `make_env` passes it; None draws one.
-        worlds: `training` (each run and environment has its own rooms, and its episodes are recorded: see `open_log`),
-            `validation` or `evaluation` (rooms in layouts that are kept for it, determined by `seed` alone).
+        worlds: `training` (each run and environment has its own rooms), `validation` or `evaluation` (rooms in layouts
+            that are kept for it, determined by `seed` alone).
         rank: the index of the environment, over all processes.
-        num_envs: the environments of each process, to count the steps of the run.
+        num_envs: without effect; the configurations of earlier versions have it.
 
     Raises:
         ConfigError: an argument isn't allowed.
-        OSError: a record can't be written.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
@@ -59,7 +57,7 @@ class Sokoban(gym.Env):
         seed: int | None = None,
         worlds: str = "training",
         rank: int = 0,
-        num_envs: int = 1,
+        num_envs: int | None = None,
     ) -> None:
         check_arguments(size, boxes, difficulty, max_moves)
         self.size, self.boxes, self.range, self.max_moves = size, boxes, tuple(difficulty), max_moves
@@ -67,17 +65,16 @@ class Sokoban(gym.Env):
         self.action_space = gym.spaces.Discrete(4)
         self.render_mode = "rgb_array"
         super().reset(seed=seed)
-        self._log = open_log(rank, num_envs) if worlds == "training" else None
         self._worlds = worlds
-        self._world_seeds = WorldSeeds(worlds, rank, self._log.step if self._log else start_step())
+        self.world_seeds = WorldSeeds(worlds, rank)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         if seed is not None:
-            self._world_seeds.restart()
-        rng = np.random.default_rng(self._world_seeds.next(self.np_random_seed))
+            self.world_seeds.restart()
+        rng = np.random.default_rng(self.world_seeds.next(self.np_random_seed))
         difficulty = int(rng.integers(self.range[0], self.range[1] + 1))
         self.room = draw_room(rng, self.size, self.boxes, difficulty, self._worlds)
         self._moves = 0
@@ -87,16 +84,10 @@ class Sokoban(gym.Env):
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         if not self.action_space.contains(action):
             raise ValueError(f"The action {action} is not a move: they are 0 (up), 1 (down), 2 (left), 3 (right).")
-        if self._log:
-            self._log.count_step()
         self.room = self.room.after(moves(self.size)[int(action)])
         self._moves += 1
         solved = self.room.solved
         truncated = not solved and self._moves >= self.max_moves
-        if not (solved or truncated):
-            return self._observation(), 0.0, False, False, {}
-        if self._log:
-            self._log.write(length=self._moves, reward=float(solved), **self._episode)
         return self._observation(), float(solved), solved, truncated, self._episode | {"success": solved}
 
     def render(self) -> np.ndarray:

@@ -1,8 +1,6 @@
 """Sokoban: episodes, observations, Gymnasium's contract, and the record of the episodes."""
 
-import json
 from collections import deque
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ from test_sokoban_rooms import read
 
 from sheeprl_dnp.envs.sokoban import BOX, FLOOR, GOAL, PLAYER, WALL, Sokoban
 from sheeprl_dnp.envs.sokoban_rooms import Room, moves
-from sheeprl_dnp.runs import RUN_DIR, ConfigError
+from sheeprl_dnp.runs import ConfigError
 
 
 def environment(**kwargs: object) -> Sokoban:
@@ -46,11 +44,12 @@ def test_a_solution_ends_with_a_reward_and_too_many_moves_without() -> None:
     assert info == {}
     ends = [env.step(action)[1:] for action in actions]
     episode = {"difficulty": 3, "room": room}
-    assert ends[:-1] == [(0.0, False, False, {})] * (len(actions) - 1)
+    unsolved = episode | {"success": False}
+    assert ends[:-1] == [(0.0, False, False, unsolved)] * (len(actions) - 1)
     assert ends[-1] == (1.0, True, False, episode | {"success": True})
     env.reset(seed=1)
     ends = [env.step(actions[0])[1:] for _ in range(40)]
-    assert ends == [(0.0, False, False, {})] * 39 + [(0.0, False, True, episode | {"success": False})]
+    assert ends == [(0.0, False, False, unsolved)] * 39 + [(0.0, False, True, unsolved)]
 
 
 def test_the_last_move_may_solve_it() -> None:
@@ -144,21 +143,6 @@ def test_sheeprl_makes_it_with_cells_or_with_pixels() -> None:
         obs, _ = env.reset(seed=0)
         assert {name: value.shape for name, value in obs.items() if name in keys} == {key: keys[key]}
         assert env.observation_space[key].contains(obs[key])
-
-
-def test_the_episodes_of_a_run_are_recorded_with_their_difficulty_and_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "version_0").mkdir()
-    monkeypatch.setenv(RUN_DIR, str(tmp_path))
-    env = Sokoban(difficulty=(2, 2), max_moves=30, rank=1, num_envs=4)
-    env.reset(seed=0)
-    room, actions = str(env.room), solution(env.room)
-    for action in actions:
-        env.step(action)
-    (line,) = (tmp_path / "version_0" / "episodes.jsonl").read_text().splitlines()
-    played = {"step": 4 * len(actions), "length": len(actions), "env": 1}
-    assert json.loads(line) == played | {"reward": 1.0, "difficulty": 2, "room": room}
 
 
 @pytest.mark.parametrize(
