@@ -90,8 +90,9 @@ END
 
 help_status() {
   cat << 'END'
-Usage: scripts/paperspace status [--json]
+Usage: scripts/paperspace status [--month] [--json]
 State, uptime, costs now and while off, address, idle guard, and work that is nowhere else.
+  --month   what it has cost since the first of the month, added up from its events at today's price
 END
 }
 

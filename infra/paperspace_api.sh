@@ -71,6 +71,11 @@ api_list_events() {
     '[.items[] | select(.state == "new" or .state == "in progress")][0].id // ""'
 }
 
+# All of them, in API_ANSWER
+api_list_all_events() {
+  api_list "/machine-events?machineId=$(url_encode "$1")&orderBy=dtCreated&order=desc&limit=100"
+}
+
 api_list_templates() {
   api_list "/os-templates?limit=100"
 }

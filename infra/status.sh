@@ -2,19 +2,22 @@
 # shellcheck shell=bash disable=SC2016 # jq has variables of its own
 
 cmd_status() {
-  local json=""
-  if [[ "${1:-}" == --json ]]; then
-    json=yes
-    shift
-  fi
-  (($# == 0)) || misuse "status does not know '$1'; see scripts/paperspace status --help."
+  local json="" month="" status option
+  for option in "$@"; do
+    case "$option" in
+      --json) json=yes ;;
+      --month) month=yes ;;
+      *) misuse "status does not know '$option'; see scripts/paperspace status --help." ;;
+    esac
+  done
   machine_find
-  local status
+  [[ -z "$month" ]] || month="$(month_json)"
   status="$(status_json)"
   if [[ -n "$json" ]]; then
-    echo "$status"
+    jq --argjson month "${month:-null}" 'if $month then . + {month: $month} else . end' <<< "$status"
   else
     status_text "$status"
+    [[ -z "$month" ]] || month_text "$month"
   fi
 }
 
