@@ -19,6 +19,7 @@ from sheeprl.utils.env import make_env
 from torch import Tensor
 
 from sheeprl_dnp.crafter_score import score
+from sheeprl_dnp.dreamer_v3_ponder.utils import build_moments
 from sheeprl_dnp.envs.episode_list import EpisodeList
 from sheeprl_dnp.learner import action_sizes, agent_builder
 
@@ -67,7 +68,9 @@ def build_player(
     """The player of a checkpoint (`state`), which tells `steps` how many ponder steps it takes."""
     space = envs.single_action_space
     arguments = (fabric, action_sizes(space), isinstance(space, gym.spaces.Box), cfg, envs.single_observation_space)
-    *_, player = agent_builder(cfg, steps)(*arguments, state["world_model"], state["actor"])
+    moments = build_moments(cfg.algo.actor.moments).to(fabric.device)
+    moments.load_state_dict(state["moments"])
+    *_, player = agent_builder(cfg, steps, moments)(*arguments, state["world_model"], state["actor"], state["critic"])
     player.num_envs = envs.num_envs
     return player
 

@@ -13,12 +13,11 @@ from lightning.fabric import Fabric
 from sheeprl.algos.dreamer_v3 import dreamer_v3
 from sheeprl.algos.dreamer_v3.agent import PlayerDV3
 from sheeprl.algos.dreamer_v3.agent import build_agent as build_dreamer_v3_agent
-from sheeprl.algos.dreamer_v3.utils import Moments
 from torch import Tensor, nn
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
 from sheeprl_dnp.dreamer_v3_ponder.dreamer_v3_ponder import train
-from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments
+from sheeprl_dnp.dreamer_v3_ponder.utils import build_moments
 
 
 def action_sizes(space: gym.Space) -> tuple[int, ...]:
@@ -28,9 +27,16 @@ def action_sizes(space: gym.Space) -> tuple[int, ...]:
     return tuple(space.nvec.tolist()) if isinstance(space, gym.spaces.MultiDiscrete) else (int(space.n),)
 
 
-def agent_builder(cfg: dict[str, Any], steps: Any) -> Callable[..., tuple]:
-    """The `build_agent` of the algorithm of a configuration; `steps.update` gets the ponder steps of its player."""
-    return partial(build_agent, player_steps=steps) if "ponder" in cfg.algo else build_dreamer_v3_agent
+def agent_builder(cfg: dict[str, Any], steps: Any, moments: nn.Module) -> Callable[..., tuple]:
+    """The `build_agent` of the algorithm of a configuration.
+
+    Args:
+        steps: its `update` gets the ponder steps of the player.
+        moments: of the returns, for an agent that dreams.
+    """
+    if "ponder" in cfg.algo:
+        return partial(build_agent, player_steps=steps, moments=moments)
+    return build_dreamer_v3_agent
 
 
 @dataclass
@@ -80,8 +86,8 @@ def build_learner(
         optimizer: in place of the configured ones.
     """
     ponders = "ponder" in cfg.algo
-    steps = PonderedSteps()
-    build = agent_builder(cfg, steps)
+    steps, moments = PonderedSteps(), build_moments(cfg.algo.actor.moments).to(fabric.device)
+    build = agent_builder(cfg, steps, moments)
     is_continuous = isinstance(action_space, gym.spaces.Box)
     sizes = action_sizes(action_space)
     world_model, actor, critic, target_critic, player = build(fabric, sizes, is_continuous, cfg, observation_space)
@@ -93,7 +99,6 @@ def build_learner(
         )
         for section, module in ((cfg.algo.world_model, world_model), (cfg.algo.actor, actor), (cfg.algo.critic, critic))
     ]
-    moments = build_moments(fabric, cfg.algo.actor.moments, WeightedMoments if ponders else Moments)
     run = partial(train, player_steps=steps) if ponders else dreamer_v3.train
 
     def step(batch: dict[str, Tensor]) -> None:
@@ -101,7 +106,3 @@ def build_learner(
         run(fabric, *agent, batch, None, cfg, is_continuous, sizes, moments)
 
     return Learner(cfg, world_model, actor, critic, player, observation_space, action_space, step)
-
-
-def build_moments(fabric: Fabric, moments: dict[str, Any], cls: type[Moments]) -> Moments:
-    return cls(moments.decay, moments.max, moments.percentile.low, moments.percentile.high).to(fabric.device)

@@ -6,69 +6,40 @@ halts at step n with probability `p_n = lambda_n * prod_{i<n} (1 - lambda_i)`, t
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sheeprl_dnp.halting import (
+    check_lambda_p,
+    expected_steps,
+    halting_head,
+    halting_log_probs,
+    kl_from_prior,
+    log_prior,
+)
 
-def halting_log_probs(logits: Tensor) -> Tensor:
-    """The log-probabilities to halt at each step, from the logits of `lambda_n` (section 2 of the paper).
+__all__ = [
+    "Halted",
+    "PonderLoss",
+    "PonderNet",
+    "PonderOutput",
+    "PonderSteps",
+    "expected_steps",
+    "halting_head",
+    "halting_log_probs",
+    "kl_from_prior",
+    "log_prior",
+]
 
-    In log space, without clamps: they sum to 1, and their gradients are finite, however large the logits are.
-
-    Args:
-        logits: `[..., N]`; the last one has no effect, since the last step always halts.
-
-    Returns:
-        `log p_n`, `[..., N]`.
-    """
-    # log p_n = log lambda_n + sum_{i<n} log(1 - lambda_i), and log p_N = sum_{i<N} log(1 - lambda_i)
-    nothing = torch.zeros_like(logits[..., :1])
-    log_halt = torch.cat((F.logsigmoid(logits[..., :-1]), nothing), -1)
-    log_left = torch.cat((nothing, F.logsigmoid(-logits[..., :-1]).cumsum(-1)), -1)
-    return log_halt + log_left
-
-
-def log_prior(max_steps: int, lambda_p: float, device: torch.device | str | None = None) -> Tensor:
-    """The log-probabilities of the geometric prior, cut at `max_steps` and renormalised: `[N]`.
-
-    `p_G(n)` is proportional to `lambda_p * (1 - lambda_p)^(n - 1)` (the paper's prior isn't cut).
-    """
-    return (torch.arange(max_steps, device=device) * math.log1p(-lambda_p)).log_softmax(0)
-
-
-def kl_from_prior(log_probs: Tensor, lambda_p: float) -> Tensor:
-    """`KL(p || p_G)`, the regulariser of the paper's loss, in nats: `[..., N]` log-probabilities to `[...]`."""
-    return (log_probs.exp() * (log_probs - log_prior(log_probs.shape[-1], lambda_p, log_probs.device))).sum(-1)
-
-
-def expected_steps(probs: Tensor) -> Tensor:
-    """`sum_n n p_n`: `[..., N]` to `[...]`, in steps."""
-    return (probs * torch.arange(1, probs.shape[-1] + 1, device=probs.device)).sum(-1)
-
-
-def halting_head(in_features: int, lambda_p: float) -> nn.Linear:
-    """A linear halting module that starts with `lambda_n = lambda_p` whatever the state.
-
-    That is the geometric distribution, whose cut differs from the prior's: the last step takes all that is left.
-    """
-    check_lambda_p(lambda_p)
-    head = nn.Linear(in_features, 1)
-    nn.init.zeros_(head.weight)
-    nn.init.constant_(head.bias, math.log(lambda_p / (1 - lambda_p)))
-    return head
-
-
-def check_lambda_p(lambda_p: float) -> None:
-    """Raises a `ValueError` unless `lambda_p` is strictly between 0 and 1."""
-    if not 0 < lambda_p < 1:
-        raise ValueError(f"`lambda_p` must be strictly between 0 and 1, got {lambda_p}")
+Inputs = Tensor | tuple[Tensor, ...]  # [batch, ...] each
 
 
 class PonderOutput(NamedTuple):
-    """Every ponder step of a batch."""
+    """Every ponder step of a batch, and their mean."""
 
     output: Tensor  # [batch, output_dim], sum_n p_n y_n
     halting_probs: Tensor  # [batch, max_steps]
@@ -77,11 +48,13 @@ class PonderOutput(NamedTuple):
 
 
 class PonderSteps(NamedTuple):
-    """Every ponder step of a batch, not weighed."""
+    """Each ponder step of a batch at which it can halt: all N, or the last alone where nothing halts before."""
 
-    outputs: Tensor  # [batch, max_steps, output_dim]
-    states: Tensor  # [batch, max_steps, hidden_size]
-    log_probs: Tensor  # [batch, max_steps], log p_n
+    outputs: Tensor  # [batch, N, output_dim]
+    states: Tensor  # [batch, N, hidden_size]
+    logits: Tensor  # [batch, N], of lambda_n; the last one has no effect
+    log_probs: Tensor  # [batch, N], log p_n
+    steps: Tensor  # [N], n, from 1
 
 
 class Halted(NamedTuple):
@@ -89,22 +62,20 @@ class Halted(NamedTuple):
 
     output: Tensor  # [batch, output_dim], y_n
     steps: Tensor  # [batch], n, from 1
-
-
-class HaltedAt(NamedTuple):
-    """Each row of a batch at a ponder step that was given."""
-
-    output: Tensor  # [batch, output_dim], y_n
-    log_probs: Tensor  # [batch], log p_n
+    log_probs: Tensor | None  # [batch], log p_n of given steps; None where a rule chose them
 
 
 class PonderNet(nn.Module):
     """A step module applied until it halts.
 
     Args:
-        step_module: `(x, state) -> (output, state)`: `[batch, ...]` inputs and the state of the step before
-            (`[batch, hidden_size]`, `initial_state` at the first step) to `[batch, output_dim]` outputs.
-        halting_module: `state -> [batch, 1]` logits of `lambda_n`, from the state that the step made.
+        step_module: `(x, state) -> (output, state)`: inputs (`[batch, ...]`, or a tuple of such) and the state of the
+            step before (`[batch, hidden_size]`) to `[batch, output_dim]` outputs. At the first step the state is
+            `initial_state`; where that isn't given, zeros if the module has a `hidden_size`, else `None`. A module that
+            computes several steps at once has `unroll(x, state, steps)`, which gives outputs and states
+            `[batch, steps, ...]`.
+        halting_module: `[batch, hidden_size] -> [batch, 1]`, the logits of `lambda_n` from the state of the step.
+            `None`: it never halts before the last step.
         max_steps: N, the last step, which always halts.
         lambda_p: the halting probability of the geometric prior, used by the loss.
 
@@ -113,7 +84,11 @@ class PonderNet(nn.Module):
     """
 
     def __init__(
-        self, step_module: nn.Module, halting_module: nn.Module, max_steps: int = 20, lambda_p: float = 0.01
+        self,
+        step_module: nn.Module,
+        halting_module: nn.Module | None,
+        max_steps: int = 20,
+        lambda_p: float = 0.01,
     ) -> None:
         super().__init__()
         if max_steps < 1:
@@ -123,137 +98,177 @@ class PonderNet(nn.Module):
         self.halting_module = halting_module
         self.max_steps = max_steps
         self.lambda_p = lambda_p
+        # Whether every step is computed for every row, in shapes that don't depend on the data, or for the rows that
+        # reach it only; `None`: for every row where the device isn't a CPU, or the code is compiled
+        self.static: bool | None = None
 
-    def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """One ponder step: its output, its state, and the logits of `lambda_n` (`[batch]`, at least float32)."""
-        output, state = self.step_module(x, state)
-        logits = self.halting_module(state).squeeze(-1)
-        return output, state, logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-    def forward(self, x: Tensor, initial_state: Tensor | None = None) -> PonderOutput:
+    def forward(self, x: Inputs, initial_state: Tensor | None = None) -> PonderOutput:
         """Computes every step (training): the halting-weighted output, and the steps that it weighs."""
-        outputs, states, log_probs = self.every_step(x, initial_state)
-        probs = log_probs.exp()
-        weighted = torch.einsum("bn,bn...->b...", probs.to(outputs.dtype), outputs)
-        return PonderOutput(weighted, probs, outputs, states)
+        every = self.every_step(x, initial_state)
+        probs = every.log_probs.exp()
+        weighted = torch.einsum("bn,bn...->b...", probs.to(every.outputs.dtype), every.outputs)
+        return PonderOutput(weighted, probs, every.outputs, every.states)
 
-    def every_step(self, x: Tensor, initial_state: Tensor | None = None) -> PonderSteps:
+    def every_step(self, x: Inputs, initial_state: Tensor | None = None) -> PonderSteps:
         """Computes every step."""
-        outputs, states, logits, state = [], [], [], initial_state
+        if hasattr(self.step_module, "unroll"):
+            return self.weigh(*self.step_module.unroll(x, initial_state, self.max_steps))
+        outputs, states, state = [], [], self._first_state(x, initial_state)
         for _ in range(self.max_steps):
-            output, state, logit = self.step(x, state)
+            output, state = self.step_module(x, state)
             outputs.append(output)
             states.append(state)
-            logits.append(logit)
-        return PonderSteps(torch.stack(outputs, 1), torch.stack(states, 1), halting_log_probs(torch.stack(logits, 1)))
+        kept = slice(None) if self.halting_module else slice(-1, None)
+        return self.weigh(torch.stack(outputs[kept], 1), torch.stack(states[kept], 1))
+
+    def weigh(self, outputs: Tensor, states: Tensor) -> PonderSteps:
+        """The steps of `outputs` and `states`, `[batch, N, ...]`, at which it can halt, with their probabilities."""
+        steps = torch.arange(1, self.max_steps + 1, device=outputs.device)
+        if self.halting_module is None:
+            nothing = torch.zeros(len(outputs), 1, device=outputs.device)
+            return PonderSteps(outputs[:, -1:], states[:, -1:], nothing, nothing, steps[-1:])
+        logits = self._halting_logits(states.flatten(0, 1)).view(outputs.shape[:2])
+        return PonderSteps(outputs, states, logits, halting_log_probs(logits), steps)
 
     def act(
-        self, x: Tensor, initial_state: Tensor | None = None, halting: str | int = "sample", threshold: float = 0.5
+        self,
+        x: Inputs,
+        initial_state: Tensor | None = None,
+        halting: str | int | Tensor = "sample",
+        threshold: float = 0.5,
     ) -> Halted:
-        """Ponders until each row halts, and computes no step that no row reaches.
+        """Ponders until each row halts, and (where it isn't `static`) computes no step that no row reaches.
 
         Args:
             halting: `sample`: halt at step n with probability `lambda_n`; `threshold`: at the first step where the
-                cumulative `p` reaches `threshold`; a number: at that step, which may be beyond `max_steps`.
+                cumulative `p` reaches `threshold`; a number: at that step, which may be beyond `max_steps`; a tensor
+                `[batch]`: at these steps, from 1 to `max_steps`.
 
         Raises:
             ValueError: `halting` is none of these, or `threshold` isn't above 0 and up to 1.
         """
-        if isinstance(halting, int) and halting >= 1:
-            return self._ponder_fixed(x, initial_state, halting)
-        if halting == "sample":
-            # An exponential draw is at most h with probability 1 - exp(-h), as p is up to the step of the hazard h
-            return self._ponder_until(x, initial_state, torch.empty(len(x), device=x.device).exponential_())
-        if halting == "threshold":
-            if not 0 < threshold <= 1:
-                raise ValueError(f"`threshold` must be above 0 and up to 1, got {threshold}")
-            hazard = -math.log1p(-threshold) if threshold < 1 else math.inf
-            return self._ponder_until(x, initial_state, torch.full((len(x),), hazard, device=x.device))
-        raise ValueError(f"`halting` must be 'sample', 'threshold' or a number of steps from 1, got {halting!r}")
+        if is_whole_number(halting) and halting >= 1:
+            return self._ponder_fixed(x, initial_state, int(halting))
+        if self.halting_module is None:
+            halted = self._ponder_fixed(x, initial_state, self.max_steps)
+            return halted._replace(log_probs=torch.zeros(halted.steps.shape, device=halted.steps.device))
+        if self._is_static(x):
+            return self.choose(self.every_step(x, initial_state), halting, threshold)
+        state = self._first_state(x, initial_state)
+        if isinstance(halting, Tensor):
+            return self._ponder_sorted(x, state, halting)
+        return self._ponder_needed(x, state, drawn_hazard(batch_of(x), halting, threshold))
 
-    def halt_at(self, x: Tensor, steps: Tensor, initial_state: Tensor | None = None) -> HaltedAt:
-        """Ponders each row up to a given step: `steps`, `[batch]`, from 1 to `max_steps`."""
-        # Compiled code wants shapes that don't depend on the data
-        if torch.compiler.is_compiling():
-            halted, logits = self._ponder_all(x, initial_state, lambda n, _: steps == n)
-            return HaltedAt(halted.output, _log_probs_at(steps, logits))
-        return self._ponder_sorted(x, initial_state, steps)
+    @staticmethod
+    def choose(every: PonderSteps, halting: str | Tensor = "sample", threshold: float = 0.5) -> Halted:
+        """Where each row halts, of steps that are all computed; arguments and results are those of `act`."""
+        log_probs = None
+        if isinstance(halting, Tensor):
+            index = halting - every.steps[0]
+            log_probs = every.log_probs.gather(1, index.unsqueeze(1)).squeeze(1)
+        else:
+            hazard = drawn_hazard(every.outputs[:, 0], halting, threshold)
+            index = (F.softplus(every.logits[:, :-1]).cumsum(1) < hazard.unsqueeze(1)).sum(1)
+        rows = torch.arange(len(index), device=index.device)
+        return Halted(every.outputs[rows, index], every.steps[index], log_probs)
 
-    def _ponder_fixed(self, x: Tensor, state: Tensor | None, last: int) -> Halted:
+    def _is_static(self, x: Inputs) -> bool:
+        if self.static is None:
+            return torch.compiler.is_compiling() or batch_of(x).device.type != "cpu"
+        return self.static
+
+    def _first_state(self, x: Inputs, initial_state: Tensor | None) -> Tensor | None:
+        if initial_state is None and isinstance(size := getattr(self.step_module, "hidden_size", None), int):
+            return batch_of(x).new_zeros(len(batch_of(x)), size)
+        return initial_state
+
+    def _halting_logits(self, states: Tensor) -> Tensor:
+        """The logits of `lambda_n`, `[batch]`, at least float32."""
+        logits = self.halting_module(states).squeeze(-1)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def _ponder_fixed(self, x: Inputs, state: Tensor | None, last: int) -> Halted:
         """Every row halts at the step `last`, whatever its probability."""
-        for _ in range(last):
-            output, state = self.step_module(x, state)
-        return Halted(output, torch.full((len(x),), last, device=x.device))
+        if hasattr(self.step_module, "unroll"):
+            output = self.step_module.unroll(x, state, last)[0][:, -1]
+        else:
+            state = self._first_state(x, state)
+            for _ in range(last):
+                output, state = self.step_module(x, state)
+        return Halted(output, torch.full(output.shape[:1], last, device=output.device), None)
 
-    def _ponder_until(self, x: Tensor, state: Tensor | None, hazard: Tensor) -> Halted:
-        """Each row halts where its cumulative hazard, `-sum_{i<=n} log(1 - lambda_i)`, reaches `hazard`, `[batch]`."""
-        if torch.compiler.is_compiling():
-            return self._ponder_all(x, state, lambda _, reached: reached >= hazard)[0]
-        return self._ponder_needed(x, state, hazard)
+    def _ponder_needed(self, x: Inputs, state: Tensor | None, hazard: Tensor) -> Halted:
+        """Each row halts where its cumulative hazard, `-sum_{i<=n} log(1 - lambda_i)`, reaches `hazard`, `[batch]`.
 
-    def _ponder_needed(self, x: Tensor, state: Tensor | None, hazard: Tensor) -> Halted:
-        """Computes each step for the rows that reach it only, which it finds out on the way."""
-        output, state, logits = self.step(x, state)
-        halted, rows = Halted(output, torch.ones(len(x), dtype=torch.long, device=x.device)), None
+        Computes each step for the rows that reach it only, which it finds out on the way.
+        """
+        output, state = self.step_module(x, state)
+        halted, rows = Halted(output, torch.ones(len(output), dtype=torch.long, device=output.device), None), None
         for n in range(2, self.max_steps + 1):
-            hazard = hazard - F.softplus(logits)  # what is left of it: log(1 - lambda) = -softplus(logit)
+            # What is left of it: log(1 - lambda) = -softplus(logit)
+            hazard = hazard - F.softplus(self._halting_logits(state))
             left = (hazard > 0).nonzero().squeeze(1)
             if not len(left):
                 break
             rows = left if rows is None else rows.index_select(0, left)
             if len(left) < len(hazard):
-                x, state, hazard = (part.index_select(0, left) for part in (x, state, hazard))
-            output, state, logits = self.step(x, state)
-            halted = Halted(halted.output.index_copy(0, rows, output), halted.steps.index_fill(0, rows, n))
+                x, state, hazard = (rows_of(part, left) for part in (x, state, hazard))
+            output, state = self.step_module(x, state)
+            halted = Halted(halted.output.index_copy(0, rows, output), halted.steps.index_fill(0, rows, n), None)
         return halted
 
-    def _ponder_sorted(self, x: Tensor, state: Tensor | None, steps: Tensor) -> HaltedAt:
+    def _ponder_sorted(self, x: Inputs, state: Tensor | None, steps: Tensor) -> Halted:
         """Computes each step for the rows that reach it only: the first ones, where the last to halt comes first."""
         order = steps.argsort(descending=True)
         halting = torch.bincount(steps, minlength=self.max_steps + 1).tolist()
-        x, left = x.index_select(0, order), len(x)
-        state = None if state is None else state.index_select(0, order)
+        x, left = rows_of(x, order), len(steps)
+        state = None if state is None else rows_of(state, order)
         outputs, logits = [], []
         for n in range(1, self.max_steps + 1):
-            output, state, logit = self.step(x, state)
+            output, state = self.step_module(x, state)
             left -= halting[n]
             outputs.append(output[left:])
-            logits.append(logit)
+            logits.append(self._halting_logits(state))
             if not left:
                 break
-            x, state = x[:left], state[:left]
+            x, state = first_rows(x, left), state[:left]
         back = order.argsort()
         padded = F.pad(nn.utils.rnn.pad_sequence(logits), (0, self.max_steps - len(logits)))  # [batch, max_steps]
-        log_probs = _log_probs_at(steps, padded.index_select(0, back))
-        return HaltedAt(torch.cat(outputs[::-1]).index_select(0, back), log_probs)
-
-    def _ponder_all(
-        self, x: Tensor, state: Tensor | None, halts: Callable[[int, Tensor], Tensor]
-    ) -> tuple[Halted, Tensor]:
-        """Computes each step for every row: the same results, in static shapes.
-
-        Args:
-            halts: which rows halt at step n if they are still there, from n and their cumulative hazard.
-
-        Returns:
-            Where they halt, and the logits of all steps, `[batch, max_steps]`.
-        """
-        steps = torch.zeros(len(x), dtype=torch.long, device=x.device)
-        ponders, hazard = torch.ones_like(steps, dtype=torch.bool), torch.zeros(len(x), device=x.device)
-        output, logits = None, []
-        for n in range(1, self.max_steps + 1):
-            y, state, logit = self.step(x, state)
-            output = y if output is None else torch.where(ponders.view(-1, *[1] * (y.dim() - 1)), y, output)
-            steps = steps + ponders
-            hazard = hazard + F.softplus(logit)
-            ponders = ponders & ~halts(n, hazard)
-            logits.append(logit)
-        return Halted(output, steps), torch.stack(logits, 1)
+        log_probs = halting_log_probs(padded.index_select(0, back)).gather(1, steps.unsqueeze(1) - 1).squeeze(1)
+        return Halted(torch.cat(outputs[::-1]).index_select(0, back), steps, log_probs)
 
 
-def _log_probs_at(steps: Tensor, logits: Tensor) -> Tensor:
-    """`log p_n` at given steps: `[batch]` and `[batch, N]` to `[batch]`."""
-    return halting_log_probs(logits).gather(1, steps.unsqueeze(1) - 1).squeeze(1)
+def is_whole_number(value: object) -> bool:
+    """Whether it is an integer of Python or of NumPy, and not a truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def drawn_hazard(like: Tensor, halting: str, threshold: float) -> Tensor:
+    """The cumulative hazard `-sum_{i<=n} log(1 - lambda_i)` at which each row of `like` halts by a rule: `[batch]`.
+
+    Raises:
+        ValueError: as `PonderNet.act`.
+    """
+    if halting == "sample":
+        # An exponential draw is at most h with probability 1 - exp(-h), as p is up to the step of the hazard h
+        return torch.empty(len(like), device=like.device).exponential_()
+    if halting != "threshold":
+        raise ValueError(f"`halting` must be 'sample', 'threshold' or a number of steps from 1, got {halting!r}")
+    if not 0 < threshold <= 1:
+        raise ValueError(f"`threshold` must be above 0 and up to 1, got {threshold}")
+    return torch.full((len(like),), -math.log1p(-threshold) if threshold < 1 else math.inf, device=like.device)
+
+
+def batch_of(x: Inputs) -> Tensor:
+    return x if isinstance(x, Tensor) else x[0]
+
+
+def rows_of(x: Inputs, rows: Tensor) -> Inputs:
+    return x.index_select(0, rows) if isinstance(x, Tensor) else tuple(part.index_select(0, rows) for part in x)
+
+
+def first_rows(x: Inputs, count: int) -> Inputs:
+    return x[:count] if isinstance(x, Tensor) else tuple(part[:count] for part in x)
 
 
 class PonderLoss(nn.Module):

@@ -42,27 +42,23 @@ def test_one_ponder_step_costs_what_dreamer_v3_costs() -> None:
     assert baseline["parameters"]["agent"] == sum(baseline["parameters"][part] for part in parts)
 
 
-def test_a_forced_ponder_step_of_an_action_costs_the_cell() -> None:
+def test_a_forced_ponder_step_of_an_action_costs_the_half_of_the_cell_that_sees_the_step_before() -> None:
     width = 16
-    cell = 2 * 2 * width * width
+    one = counted("dnp_crafter_small", "algo.ponder.max_halts=1")["flops"]["per_action"]
     ponder = counted("dnp_crafter_small")["flops"]["per_action"]
-    assert np.diff(ponder).tolist() == [cell] * 3
+    assert np.diff(ponder).tolist() == [2 * width * width] * 3
+    # The trunk has two layers less for the cell, whose other half is computed for all steps
+    assert ponder[0] == one[0] - 2 * 2 * width * width + 2 * width * width
     assert counted("dnp_crafter_small_fixed")["flops"]["per_action"] == ponder
 
 
-def test_the_deep_control_costs_what_the_last_ponder_step_costs() -> None:
-    deep, ponder = counted("dnp_lights_out_deep"), counted("dnp_lights_out")
-    assert deep["flops"]["per_action"] == ponder["flops"]["per_action"][-1:]
-    assert deep["parameters"]["actor"] > counted("dnp_lights_out_baseline")["parameters"]["actor"]
-
-
-def test_the_controls_with_more_updates_cost_what_pondering_costs() -> None:
-    spent = []
-    for arm in ("dnp_lights_out", "dnp_lights_out_more_updates", "dnp_lights_out_fewer_roots_more_updates"):
-        cfg = experiment(f"exp={arm}")
-        spent.append(cfg.algo.replay_ratio * costs_of(cfg, actions=9)["flops"]["per_gradient_step"])
-    assert spent[1] == pytest.approx(spent[0], rel=0.05)
-    assert spent[2] == pytest.approx(1.1 * spent[1], rel=0.02)
+def test_a_dream_costs_the_world_model_and_the_critic() -> None:
+    step = "algo.ponder.step=dream", "algo.ponder.estimator=marginal"
+    actions = np.diff(counted("dnp_crafter_small", *step)["flops"]["per_action"]).tolist()
+    # The first dream needs the value of the state too, the others that of what they dream of
+    assert actions[0] > actions[1] == actions[2] > 0
+    baseline = counted("dnp_crafter_small_baseline")
+    assert counted("dnp_crafter_small", *step)["parameters"]["agent"] <= baseline["parameters"]["agent"]
 
 
 def test_a_gradient_step_costs_one_behaviour_for_each_trajectory() -> None:
@@ -90,3 +86,13 @@ def test_counting_draws_no_random_number() -> None:
     torch.manual_seed(0)
     counted("dnp_crafter_small")
     assert torch.equal(torch.rand(3), first)
+
+
+@pytest.mark.parametrize("step", ["refine", "dream"])
+def test_one_trajectory_from_each_root_costs_less_than_one_for_each_ponder_step(step: str) -> None:
+    one, several = (
+        counted("dnp_crafter_small", f"algo.ponder.step={step}", f"algo.ponder.estimator={estimator}")["flops"]
+        for estimator in ("marginal", "trajectories")
+    )
+    assert one["world_model"] == several["world_model"]
+    assert one["behaviour"] < several["behaviour"] / 2

@@ -65,12 +65,35 @@ PONDERING = VARIANTS | {
     "a quarter of the roots": ["env.id=discrete_dummy", "algo.ponder.roots=0.25"],
     "two roots, continuous": ["env.id=continuous_dummy", "algo.ponder.roots=2"],
 }
+MARGINAL, DREAM, TREE = "algo.ponder.estimator=marginal", "algo.ponder.step=dream", "algo.ponder.estimator=trajectories"
+BEYOND_THE_DEFAULT = {
+    "marginal": ["env.id=discrete_dummy", MARGINAL],
+    "marginal, mixture": ["env.id=discrete_dummy", MARGINAL, "algo.ponder.entropy=mixture"],
+    "marginal, multi-discrete": ["env.id=multidiscrete_dummy", MARGINAL],
+    "marginal, continuous": ["env.id=continuous_dummy", MARGINAL, "algo.actor.objective_mix=1"],
+    "marginal, bf16": ["env.id=discrete_dummy", MARGINAL, "fabric.precision=bf16-mixed"],
+    "dream": ["env.id=discrete_dummy", DREAM, MARGINAL],
+    "dream, trajectories": ["env.id=discrete_dummy", DREAM, TREE],
+    "dream, commit": ["env.id=discrete_dummy", DREAM, TREE, "algo.ponder.continuation=commit"],
+    "dream, dynamics": ["env.id=discrete_dummy", DREAM, TREE, "algo.actor.objective_mix=0"],
+    "dream, bf16": ["env.id=discrete_dummy", DREAM, MARGINAL, "fabric.precision=bf16-mixed"],
+    "dream, decoupled RSSM": ["env.id=discrete_dummy", DREAM, MARGINAL, "algo.world_model.decoupled_rssm=True"],
+    "dream, a quarter of the roots": ["env.id=discrete_dummy", DREAM, MARGINAL, "algo.ponder.roots=0.25"],
+}
 
 
 @pytest.mark.parametrize("continuation", ["sample", "commit"])
 @pytest.mark.parametrize("variant", PONDERING)
 def test_dreamer_v3_ponders_in_every_variant(run: Any, variant: str, continuation: str) -> None:
-    state = run(*PONDERING[variant], f"algo.ponder.continuation={continuation}", "algo.ponder.max_halts=3")
+    check_pondering(run(*PONDERING[variant], f"algo.ponder.continuation={continuation}", "algo.ponder.max_halts=3"))
+
+
+@pytest.mark.parametrize("variant", BEYOND_THE_DEFAULT)
+def test_the_other_steps_and_estimators_train_every_weight(run: Any, variant: str) -> None:
+    check_pondering(run(*BEYOND_THE_DEFAULT[variant], "algo.ponder.max_halts=3"))
+
+
+def check_pondering(state: dict[str, Any]) -> None:
     assert state["per_rank_gradient_steps"] >= 8
     moments = state["actor_optimizer"]["state"]
     assert all(torch.isfinite(weights).all() for weights in state["actor"].values())
@@ -85,6 +108,14 @@ def test_one_ponder_step_is_dreamer_v3_bit_for_bit_in_every_variant(run: Any, va
     theirs = run(*VARIANTS[variant], algo="dreamer_v3")
     assert ours["per_rank_gradient_steps"] >= 8
     assert differences(ours, theirs) == []
+
+
+@pytest.mark.parametrize("step", ["refine", "dream"])
+@pytest.mark.parametrize("estimator", ["trajectories", "marginal"])
+def test_with_one_ponder_step_no_step_and_no_estimator_makes_a_difference(run: Any, step: str, estimator: str) -> None:
+    chosen = [f"algo.ponder.step={step}", f"algo.ponder.estimator={estimator}", "env.id=discrete_dummy"]
+    ours = run(*chosen, "algo.ponder.max_halts=1")
+    assert differences(ours, run("env.id=discrete_dummy", algo="dreamer_v3")) == []
 
 
 def test_a_run_is_the_same_twice_and_another_with_another_seed(run: Any) -> None:

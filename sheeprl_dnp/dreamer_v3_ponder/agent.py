@@ -1,4 +1,4 @@
-"""The pondering actor: SheepRL's `Actor`, whose features a PonderNet refines for a variable number of steps.
+"""The pondering actor: SheepRL's `Actor`, with a PonderNet between its trunk and its heads.
 
 Axes, here and in all of the algorithm: `T` sequence, `B` batch, `M = T * B` root states of one gradient step,
 `H` horizon, `N = max_halts` ponder steps, `A` action size, `D` dense units, `L` latent (stochastic + recurrent).
@@ -22,56 +22,25 @@ from sheeprl.utils.fabric import get_single_device_fabric, setup_module
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
+from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, check_actions
 from sheeprl_dnp.dreamer_v3_ponder.parameters import count_parameters, dreamer_v3_actor_parameters, fit_trunk
-from sheeprl_dnp.pondernet import Halted, HaltedAt, PonderNet, halting_head
+from sheeprl_dnp.dreamer_v3_ponder.steps import Dream, DreamHalting, Dreams, Lookahead, Refine
+from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, build_moments
+from sheeprl_dnp.halting import halting_head
+from sheeprl_dnp.pondernet import Halted, PonderNet
 
 
 class PonderedActions(NamedTuple):
-    """The actions of an actor at the ponder step where it halted, in each state of `[*, L]`."""
+    """The actions of an actor at the ponder step where it halted, in each state of `[*, L]`.
+
+    With `at="every"` all but `dreams` have an axis more, of the steps at which it can halt: `[*, N]`, `[*, N, A]`.
+    """
 
     actions: Sequence[Tensor]  # one per action head, [*, A]
     policies: Sequence[Distribution]  # one per action head
     halts: Tensor  # [*], the ponder step of the action, from 1 to N
-    log_halting: Tensor | None  # [*], the log-probability of a given ponder step; None where a rule chose it
-
-
-class PonderCell(nn.Module):
-    """Ponder step 1 is the features of the trunk; each further one an MLP of (those features, the step before)."""
-
-    def __init__(self, mlp: nn.Module) -> None:
-        super().__init__()
-        self.mlp = mlp
-
-    def forward(self, features: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        state = features if state is None else self.mlp(torch.cat((features, state), -1))
-        return state, state
-
-
-class FixedSteps(nn.Module):
-    """A step module applied a fixed number of times: what stands for the `PonderNet` of an actor that never halts.
-
-    Args:
-        step_module: as for `PonderNet`.
-        steps: how many times it is applied, unless the player asks for another number.
-    """
-
-    def __init__(self, step_module: nn.Module, steps: int) -> None:
-        super().__init__()
-        self.step_module = step_module
-        self.steps = steps
-
-    def act(self, x: Tensor, halting: str | int = "sample", threshold: float = 0.5) -> Halted:
-        """The last step of all rows: the rules `sample` and `threshold` have no effect."""
-        steps = halting if isinstance(halting, int) else self.steps
-        output, state = self.step_module(x, None)
-        for _ in range(steps - 1):
-            output, state = self.step_module(x, state)
-        return Halted(output, torch.full(x.shape[:1], steps, device=x.device))
-
-    def halt_at(self, x: Tensor, steps: Tensor) -> HaltedAt:
-        """As `act`: there is one ponder step to halt at, whose log-probability is 0."""
-        return HaltedAt(self.act(x).output, torch.zeros(len(x), device=x.device))
+    log_halting: Tensor | None  # [*], the log-probability of that step; None where a rule chose it
+    dreams: Dreams | None  # [*, N-1], where there are any
 
 
 class PonderActor(nn.Module):
@@ -82,10 +51,10 @@ class PonderActor(nn.Module):
 
     Args:
         actor: any actor of SheepRL (discrete, multi-discrete, continuous, MineDojo), whose trunk and heads it takes.
-        ponder: what refines the `[batch, D]` features of the trunk; `None` for one ponder step.
+        ponder: of a step of `sheeprl_dnp.dreamer_v3_ponder.steps`; `None` for one ponder step.
     """
 
-    def __init__(self, actor: Actor, ponder: PonderNet | FixedSteps | None) -> None:
+    def __init__(self, actor: Actor, ponder: PonderNet | None) -> None:
         super().__init__()
         self.model, self.mlp_heads = actor.model, actor.mlp_heads
         self.ponder = ponder
@@ -101,59 +70,66 @@ class PonderActor(nn.Module):
         mask: dict[str, Tensor] | None = None,
         clip: bool = True,
         *,
-        halts: Tensor | None = None,
-        halting: str | int = "sample",
+        at: str | int | Tensor = "sample",
         threshold: float = 0.5,
-        at_roots: bool = False,
+        ahead: bool = False,
+        dreams: Dreams | None = None,
     ) -> PonderedActions:
         """Acts in the latent states `[*, L]`.
 
         Args:
             greedy, mask, clip: as in SheepRL's `Actor`.
-            halts: the ponder steps to act from, `[*]`; `None`: halt by the rule `halting` (see `PonderNet.act`).
-            at_roots: the states are imagined ones, `[H, N*M, L]`, whose first time step is N copies of the roots, in
-                which `halts` is 1 to N in turn: each ponder step of a root is then computed once.
+            at: the ponder steps to act at: `sample`, `threshold` or a number (see `PonderNet.act`); `[*]`, given ones;
+                `every`, all those at which it can halt.
+            ahead: whether all that can be dreamed of in these states is dreamed at once, and given back.
+            dreams: that were given back for these states.
         """
+        features, heads = self.model(state), self._heads[0]
         if self.ponder is None:
-            features = self.model(state)
-            halts = torch.ones(state.shape[:-1], dtype=torch.long, device=state.device)
-            log_halting = torch.zeros(state.shape[:-1], device=state.device)
-        elif at_roots and isinstance(self.ponder, PonderNet):
-            features, log_halting = self._ponder_imagined(state, halts)
-        else:
-            features, halts, log_halting = self._ponder(state, halts, halting, threshold)
-        actions, policies = self._heads[0](features, greedy, mask, clip)
-        return PonderedActions(actions, policies, halts, log_halting)
+            shape = (*state.shape[:-1], 1) if at == "every" else state.shape[:-1]
+            actions, policies = heads(features.view(*shape, -1), greedy, mask, clip)
+            halts = torch.ones(shape, dtype=torch.long, device=state.device)
+            return PonderedActions(actions, policies, halts, torch.zeros(shape, device=state.device), None)
+        halted, dreams = self._ponder(features, state, at, threshold, ahead, dreams)
+        shape = (*state.shape[:-1], *halted.steps.shape[1:])
+        outputs = halted.output.view(*shape, -1)
+        actions, policies = self.ponder.step_module.policies(outputs, heads, greedy, mask, clip)
+        log_halting = None if halted.log_probs is None else halted.log_probs.view(shape)
+        return PonderedActions(actions, policies, halted.steps.view(shape), log_halting, dreams)
 
     def _ponder(
-        self, states: Tensor, halts: Tensor | None, halting: str | int, threshold: float
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The features of states, `[*, D]`, at given ponder steps or where they halt by a rule, and the steps."""
-        features = self.model(states)
-        shape, flat = features.shape, features.flatten(0, -2)
-        if halts is None:
-            halted = self.ponder.act(flat, halting=halting, threshold=threshold)
-            return halted.output.view(shape), halted.steps.view(shape[:-1]), None
-        at_halts = self.ponder.halt_at(flat, halts.flatten())
-        return at_halts.output.view(shape), halts, at_halts.log_probs.view(shape[:-1])
-
-    def _ponder_imagined(self, states: Tensor, halts: Tensor) -> tuple[Tensor, Tensor]:
-        """The features of imagined states, `[H, N*M, D]`, and the log-probabilities of `halts` (see `at_roots`)."""
-        roots = states[0, : states.shape[1] // self.ponder.max_steps]
-        every = self.ponder.every_step(self.model(roots))
-        features, log_halting = every.outputs.transpose(0, 1).flatten(0, 1), every.log_probs.T.flatten()
-        if len(states) > 1:
-            later = self.ponder.halt_at(self.model(states[1:]).flatten(0, 1), halts[1:].flatten())
-            features = torch.cat((features, later.output))
-            log_halting = torch.cat((log_halting, later.log_probs))
-        return features.view(*states.shape[:-1], -1), log_halting.view(states.shape[:-1])
+        self,
+        features: Tensor,
+        latents: Tensor,
+        at: str | int | Tensor,
+        threshold: float,
+        ahead: bool,
+        dreams: Dreams | None,
+    ) -> tuple[Halted, Dreams | None]:
+        """Where the states halt, as rows, and what was dreamed of in them."""
+        ponder, step, every = self.ponder, self.ponder.step_module, None
+        inputs = step.inputs(features.flatten(0, -2), latents.flatten(0, -2), self._heads[0])
+        known = Dreams(*(part.flatten(0, -2) for part in dreams)) if dreams else None
+        if ahead and not known:
+            known = step.look_ahead(inputs, ponder.max_steps)
+        if known:
+            every = ponder.weigh(*step.unroll(inputs, None, ponder.max_steps, known))
+            dreams = Dreams(*(part.view(*features.shape[:-1], -1) for part in known))
+        if isinstance(at, Tensor):
+            at = at.flatten()
+        elif at == "every":
+            every = every or ponder.every_step(inputs)
+            return Halted(every.outputs, every.steps.expand_as(every.log_probs), every.log_probs), dreams
+        if every:
+            return ponder.choose(every, at, threshold), dreams
+        return ponder.act(inputs, halting=at, threshold=threshold), dreams
 
 
 class PonderedSteps:
     """The mean number of ponder steps of the player."""
 
     def __init__(self) -> None:
-        self.last: float | None = None  # the mean that was last computed
+        self.last: Tensor | None = None  # the mean that was last computed
         # The sum of the steps and the number of actions: a tensor, for which compiled code isn't compiled again
         self._totals: Tensor | None = None
 
@@ -161,12 +137,11 @@ class PonderedSteps:
         totals = torch.stack((halts.sum(), torch.ones_like(halts).sum()))
         self._totals = totals if self._totals is None else self._totals + totals
 
-    def compute_and_reset(self) -> float | None:
-        """The mean since the last call, `None` if the player didn't act since."""
+    def compute_and_reset(self) -> Tensor | None:
+        """The mean since the last call, `None` if the player didn't act since; left on the device."""
         if self._totals is None:
             return None
-        steps, actions = self._totals.tolist()
-        self.last, self._totals = steps / actions, None
+        self.last, self._totals = self._totals[0] / self._totals[1], None
         return self.last
 
 
@@ -191,37 +166,48 @@ class PlayerActor(nn.Module):
         self, state: Tensor, greedy: bool = False, mask: dict[str, Tensor] | None = None
     ) -> tuple[Sequence[Tensor], Sequence[Distribution]]:
         if self.halting == SHUFFLED:
-            halts = self.actor(state, greedy, mask, halting="sample").halts.roll(-1, dims=-1)
-            pondered = self.actor(state, greedy, mask, halts=halts)
+            halts = self.actor(state, greedy, mask, at="sample").halts.roll(-1, dims=-1)
+            pondered = self.actor(state, greedy, mask, at=halts)
         else:
-            pondered = self.actor(state, greedy, mask, halting=self.halting, threshold=self.threshold)
+            pondered = self.actor(state, greedy, mask, at=self.halting, threshold=self.threshold)
         self.steps.update(pondered.halts)
         return pondered.actions, pondered.policies
 
 
-def build_ponder_net(cfg: dict[str, Any]) -> PonderNet | FixedSteps:
-    """What ponders in the actor of a configuration, its cell a layer like those of the trunk.
+def refine(cfg: dict[str, Any], lookahead: Lookahead) -> tuple[nn.Module, nn.Module]:
+    """A step that is a layer like those of the trunk, and the halting unit that sees what it makes."""
+    actor, norm_cls = cfg.algo.actor, hydra.utils.get_class(cfg.algo.actor.layer_norm.cls)
+    mlp = MLP(
+        input_dims=2 * actor.dense_units,
+        hidden_sizes=[actor.dense_units],
+        activation=hydra.utils.get_class(actor.dense_act),
+        layer_args={"bias": norm_cls == nn.Identity},
+        norm_layer=norm_cls,
+        norm_args={**actor.layer_norm.kw, "normalized_shape": actor.dense_units},
+    ).apply(init_weights)
+    return Refine(mlp.model), halting_head(actor.dense_units, cfg.algo.ponder.lambda_p)
+
+
+def dream(cfg: dict[str, Any], lookahead: Lookahead) -> tuple[nn.Module, nn.Module]:
+    """A step that dreams of one action, and the halting unit that sees what it gained."""
+    ponder = cfg.algo.ponder
+    step = Dream(lookahead, cfg.algo.actor.dense_units, ponder.max_halts, halts=ponder.learn_halting)
+    return step, DreamHalting(ponder.lambda_p)
+
+
+STEPS = {"refine": refine, "dream": dream}
+
+
+def build_ponder_net(cfg: dict[str, Any], lookahead: Lookahead) -> PonderNet:
+    """What ponders in the actor of a configuration.
 
     Its weights come from a forked generator seeded by the run: they change no other initialisation.
     """
-    actor_cfg, ponder_cfg = cfg.algo.actor, cfg.algo.ponder
-    features = actor_cfg.dense_units
-    norm_cls = hydra.utils.get_class(actor_cfg.layer_norm.cls)
+    ponder = cfg.algo.ponder
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(cfg.seed)  # `torch.manual_seed` would seed the GPUs too
-        mlp = MLP(
-            input_dims=2 * features,
-            hidden_sizes=[features],
-            activation=hydra.utils.get_class(actor_cfg.dense_act),
-            layer_args={"bias": norm_cls == nn.Identity},
-            norm_layer=norm_cls,
-            norm_args={**actor_cfg.layer_norm.kw, "normalized_shape": features},
-        ).apply(init_weights)
-        cell = PonderCell(mlp)
-        if not ponder_cfg.learn_halting:
-            return FixedSteps(cell, ponder_cfg.max_halts)
-        head = halting_head(features, ponder_cfg.lambda_p)
-    return PonderNet(cell, head, ponder_cfg.max_halts, ponder_cfg.lambda_p)
+        step, halting = STEPS[ponder.step](cfg, lookahead)
+    return PonderNet(step, halting if ponder.learn_halting else None, ponder.max_halts, ponder.lambda_p)
 
 
 def build_agent(
@@ -236,11 +222,17 @@ def build_agent(
     target_critic_state: dict[str, Tensor] | None = None,
     *,
     player_steps: PonderedSteps | None = None,
+    moments: WeightedMoments | None = None,
 ) -> tuple[WorldModel, _FabricModule, _FabricModule, _FabricModule, PlayerDV3]:
     """SheepRL's DreamerV3 agent with a pondering actor, and the numbers of parameters of both printed.
 
-    Arguments and results are those of SheepRL's `build_agent`; `player_steps` counts the ponder steps of the player.
+    Arguments and results are those of SheepRL's `build_agent`. `player_steps` counts the ponder steps of the player;
+    `moments` are those of the returns, which scale the gains of dreams (default: of an agent that has seen none).
+
+    Raises:
+        ConfigError: the actions are not such that an actor can ponder as it is configured to.
     """
+    check_actions(cfg.algo, actions_dim, is_continuous)
     fitted_cfg = copy.deepcopy(cfg)
     if cfg.algo.ponder.max_halts > 1:
         fitted_cfg.algo.actor.update(fit_trunk(cfg, actions_dim, is_continuous))
@@ -255,7 +247,15 @@ def build_agent(
         critic_state,
         target_critic_state,
     )
-    ponder = build_ponder_net(fitted_cfg) if cfg.algo.ponder.max_halts > 1 else None
+    lookahead = Lookahead(
+        world_model,
+        critic,
+        moments or build_moments(cfg.algo.actor.moments),
+        recurrent_size=cfg.algo.world_model.recurrent_model.recurrent_state_size,
+        actions=int(sum(actions_dim)),
+        gamma=cfg.algo.gamma,
+    )
+    ponder = build_ponder_net(fitted_cfg, lookahead) if cfg.algo.ponder.max_halts > 1 else None
     pondering_actor = PonderActor(actor.module, ponder)
     if actor_state:
         pondering_actor.load_state_dict(actor_state)

@@ -1,17 +1,24 @@
 """The keys of `algo.ponder`: what is allowed, and what to say when it isn't."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from sheeprl.algos.dreamer_v2.utils import reinforce_weight
+
+from sheeprl_dnp.pondernet import is_whole_number
 from sheeprl_dnp.runs import ConfigError
 
+STEPS = ("refine", "dream")
+ESTIMATORS = ("trajectories", "marginal")
+ENTROPIES = ("steps", "mixture")
 CONTINUATIONS = ("sample", "commit")
 HALTING_RULES = ("sample", "threshold")
+RULES_WITHOUT_ONE_HEAD = {"step": "refine", "entropy": "steps"}
 SHUFFLED = "shuffled"  # a rule of evaluations alone: see `agent.PlayerActor`
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return is_whole_number(value) and value >= 1
 
 
 def _is_number(value: Any) -> bool:
@@ -19,7 +26,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_share(value: Any) -> bool:
-    return value == "all" or _is_count(value) or (isinstance(value, float) and 0 < value <= 1)
+    # The integer 1 would be one state, where a sweep 0.25,0.5,1 means all of them
+    return value == "all" or (_is_count(value) and value > 1) or (isinstance(value, float) and 0 < value <= 1)
 
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -27,7 +35,13 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "learn_halting": (lambda v: isinstance(v, bool), "true or false"),
     "lambda_p": (lambda v: _is_number(v) and 0 < v < 1, "a number strictly between 0 and 1"),
     "beta": (lambda v: _is_number(v) and 0 <= v < float("inf"), "a number from 0"),
-    "roots": (_is_share, "'all', a whole number from 1 (of states), or a fraction above 0 and up to 1.0"),
+    "step": (lambda v: v in STEPS, "'refine' or 'dream'"),
+    "estimator": (lambda v: v in ESTIMATORS, "'trajectories' or 'marginal'"),
+    "entropy": (lambda v: v in ENTROPIES, "'steps' or 'mixture'"),
+    "roots": (
+        _is_share,
+        "'all', a whole number from 2 (of states), or a fraction above 0 and up to 1.0 (with its point: 1.0 is all)",
+    ),
     "continuation": (lambda v: v in CONTINUATIONS, "'sample' or 'commit'"),
     "halting": (lambda v: v in HALTING_RULES or _is_count(v), "'sample', 'threshold' or a whole number from 1"),
     "halting_threshold": (lambda v: _is_number(v) and 0 < v <= 1, "a number above 0 and up to 1"),
@@ -46,8 +60,18 @@ def samples_halting(algo: dict[str, Any]) -> bool:
 
 
 def choices(ponder: dict[str, Any]) -> int:
-    """How many ponder steps the actor can halt at: one trajectory is imagined for each."""
+    """How many ponder steps the actor can halt at."""
     return ponder.max_halts if ponder.learn_halting else 1
+
+
+def trajectories(ponder: dict[str, Any]) -> int:
+    """How many trajectories are imagined from each root."""
+    return choices(ponder) if ponder.estimator == "trajectories" else 1
+
+
+def estimator(ponder: dict[str, Any]) -> str:
+    """That of the gradient: with one trajectory from each root the two are the same, so that it is the cheaper one."""
+    return "marginal" if trajectories(ponder) == 1 else ponder.estimator
 
 
 def batch_states(algo: dict[str, Any]) -> int:
@@ -58,10 +82,10 @@ def batch_states(algo: dict[str, Any]) -> int:
 def root_states(algo: dict[str, Any]) -> int:
     """How many of the M states imagination starts from: `algo.ponder.roots` as a number, at least 1.
 
-    All, for an actor that never halts: it has one trajectory from each.
+    All, for an actor that never halts, or has one ponder step: it imagines what DreamerV3 does.
     """
     roots, states = algo.ponder.roots, batch_states(algo)
-    if roots == "all" or not algo.ponder.learn_halting:
+    if roots == "all" or choices(algo.ponder) == 1:
         return states
     return max(1, round(roots * states)) if isinstance(roots, float) else roots
 
@@ -76,9 +100,66 @@ def check_ponder_config(algo: dict[str, Any]) -> None:
         value = algo.ponder.get(key)
         if not is_allowed(value):
             raise ConfigError(f"`algo.ponder.{key}={value}` is not allowed: it must be {allowed}.")
+    check_estimator(algo)
     if root_states(algo) > (states := batch_states(algo)):
         raise ConfigError(
             f"`algo.ponder.roots={algo.ponder.roots}` is not allowed: a batch has {states} states "
             f"(`algo.per_rank_sequence_length={algo.per_rank_sequence_length}` times "
             f"`algo.per_rank_batch_size={algo.per_rank_batch_size}`)."
         )
+
+
+def check_estimator(algo: dict[str, Any]) -> None:
+    """Checks that the gradient can be estimated as it is configured.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    ponder, mix = algo.ponder, algo.actor.objective_mix
+    if ponder.estimator == "marginal":
+        if ponder.continuation != "sample":
+            raise ConfigError(
+                f"`algo.ponder.continuation={ponder.continuation}` can't be with `algo.ponder.estimator=marginal`, "
+                "where an actor halts at each state anew: it must be 'sample', or the estimator 'trajectories'."
+            )
+        if mix not in (None, 1):
+            raise ConfigError(
+                f"`algo.actor.objective_mix={mix}` can't be with `algo.ponder.estimator=marginal`, which takes "
+                "REINFORCE: it must be 1 (or null, for discrete actions), or the estimator 'trajectories'."
+            )
+    elif ponder.entropy == "mixture":
+        raise ConfigError(
+            "`algo.ponder.entropy=mixture` can't be with `algo.ponder.estimator=trajectories`: it must be 'steps', or "
+            "the estimator 'marginal'."
+        )
+
+
+def check_actions(algo: dict[str, Any], actions_dim: Sequence[int], is_continuous: bool) -> None:
+    """Checks that an actor of these actions can ponder as it is configured to.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    ponder = algo.ponder
+    if ponder.max_halts == 1:
+        return
+    kind = "continuous actions" if is_continuous else f"{len(actions_dim)} action heads"
+    if ponder.estimator == "marginal" and reinforce_weight(algo.actor.objective_mix, is_continuous) < 1:
+        raise ConfigError(
+            f"`algo.actor.objective_mix={algo.actor.objective_mix}` learns {kind} by dynamics backpropagation, which "
+            "`algo.ponder.estimator=marginal` can't: it must be 1, or the estimator 'trajectories'."
+        )
+    one_head = not is_continuous and len(actions_dim) == 1 and not algo.actor.cls.endswith("MinedojoActor")
+    for key, value in (("step", "dream"), ("entropy", "mixture")):
+        if ponder[key] == value and not one_head:
+            raise ConfigError(
+                f"`algo.ponder.{key}={value}` is for one head of discrete actions without masks, not for {kind} of "
+                f"`{algo.actor.cls}`: it must be '{RULES_WITHOUT_ONE_HEAD[key]}'."
+            )
+    if ponder.step == "dream":
+        for key in ("max_halts", "halting"):
+            if is_whole_number(ponder[key]) and ponder[key] - 1 > actions_dim[0]:
+                raise ConfigError(
+                    f"`algo.ponder.{key}={ponder[key]}` would dream of more actions than there are: with "
+                    f"`algo.ponder.step=dream` it must be at most {actions_dim[0] + 1}."
+                )

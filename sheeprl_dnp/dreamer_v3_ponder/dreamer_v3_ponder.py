@@ -22,12 +22,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
-from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config, choices, root_states
+from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config, estimator, root_states, trajectories
 from sheeprl_dnp.dreamer_v3_ponder.imagination import imagine
-from sheeprl_dnp.dreamer_v3_ponder.loss import ActorLoss, actor_loss, critic_loss
+from sheeprl_dnp.dreamer_v3_ponder.loss import actor_loss, critic_loss
 from sheeprl_dnp.dreamer_v3_ponder.recorder import OnStart, train_recorded
-from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, add_ponder_metrics, halt_mass_key
-from sheeprl_dnp.pondernet import expected_steps
+from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, add_ponder_metrics, build_moments
 
 
 def draw_roots(roots: int, *states: Tensor) -> Sequence[Tensor]:
@@ -70,7 +69,6 @@ def behaviour_learning(
         The metrics, by the names they are logged with.
     """
     ponder, actor_cfg = cfg.algo.ponder, cfg.algo.actor
-    max_halts = choices(ponder)
     roots = draw_roots(root_states(cfg.algo), posteriors, recurrent_states, terminated)
     # The imagination needs a computational graph only for the dynamics backpropagation
     backpropagates = reinforce_weight(actor_cfg.objective_mix, is_continuous) < 1
@@ -80,7 +78,7 @@ def behaviour_learning(
             actor,
             critic,
             *roots,
-            max_halts=max_halts,
+            copies=trajectories(ponder),
             continuation=ponder.continuation,
             horizon=cfg.algo.horizon,
             gamma=cfg.algo.gamma,
@@ -88,16 +86,16 @@ def behaviour_learning(
             action_clip=float(actor_cfg.action_clip) if is_continuous else 0.0,
         )
     with autocast_cache_scope(fabric):
-        weights = imagination.weights if max_halts > 1 else None
-        offset, invscale = moments(imagination.lambda_values, fabric, weights)
+        offset, invscale = moments(imagination.lambda_values, fabric, imagination.weights)
         loss = compiled(actor_loss, fabric, cfg)(
             actor,
             imagination,
             offset,
             invscale,
-            max_halts=max_halts,
+            estimator=estimator(ponder),
             lambda_p=ponder.lambda_p,
             continuation=ponder.continuation,
+            entropy=ponder.entropy,
             objective_mix=actor_cfg.objective_mix,
             is_continuous=is_continuous,
             actions_dim=tuple(int(dim) for dim in actions_dim),
@@ -107,7 +105,7 @@ def behaviour_learning(
         fabric, loss.policy + ponder.beta * loss.kl, actor_optimizer, actor_cfg.clip_gradients, error_if_nonfinite=False
     )
     with autocast_cache_scope(fabric):
-        value_loss = compiled(critic_loss, fabric, cfg)(critic, target_critic, imagination, max_halts=max_halts)
+        value_loss = compiled(critic_loss, fabric, cfg)(critic, target_critic, imagination)
     critic_grads = update(
         fabric, value_loss, critic_optimizer, cfg.algo.critic.clip_gradients, error_if_nonfinite=False
     )
@@ -116,19 +114,7 @@ def behaviour_learning(
         "Loss/policy_loss": loss.policy.detach(),
         "Loss/value_loss": value_loss.detach(),
         **{name: norm.mean().detach() for name, norm in grads.items() if norm is not None},
-        **(ponder_metrics(loss) if ponder.learn_halting else {}),
-    }
-
-
-def ponder_metrics(loss: ActorLoss) -> dict[str, Tensor]:
-    """How the actor ponders at the roots: in steps, and in nats of entropy and of divergence from the prior."""
-    log_probs = loss.log_halting_probs  # [M, N]
-    probs = log_probs.exp()
-    return {
-        "Ponder/expected_steps": expected_steps(probs).mean(),
-        "Ponder/halting_entropy": -(probs * log_probs).sum(-1).mean(),
-        "Ponder/kl": loss.kl.detach(),
-        **{halt_mass_key(step): mass for step, mass in enumerate(probs.mean(0), start=1)},
+        **(loss.metrics if ponder.learn_halting else {}),
     }
 
 
@@ -187,14 +173,14 @@ def main(fabric: Fabric, cfg: dict[str, Any], on_start: OnStart | None = None) -
     """Trains an agent in SheepRL's own DreamerV3 loop, where the pieces that ponder stand for SheepRL's."""
     check_ponder_config(cfg.algo)
     add_ponder_metrics(cfg)
-    player_steps = PonderedSteps()
+    player_steps, moments = PonderedSteps(), build_moments(cfg.algo.actor.moments)
     train_recorded(
         dreamer_v3.main,
         fabric,
         cfg,
         on_start=on_start,
         player_steps=player_steps,
-        build_agent=partial(build_agent, player_steps=player_steps),
+        build_agent=partial(build_agent, player_steps=player_steps, moments=moments),
         train=partial(train, player_steps=player_steps),
-        Moments=WeightedMoments,
+        Moments=lambda *args: moments,  # those that the agent knows
     )

@@ -1,4 +1,4 @@
-"""Imagination with the `max_halts` axis: it never branches, it samples more trajectories instead."""
+"""Imagination, with the `max_halts` axis: it never branches, it samples more trajectories instead."""
 
 from typing import NamedTuple
 
@@ -7,37 +7,68 @@ from sheeprl.algos.dreamer_v2.agent import WorldModel
 from sheeprl.algos.dreamer_v3.dreamer_v3 import imagine as imagine_trajectories
 from torch import Tensor, nn
 
+from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedActions
+from sheeprl_dnp.dreamer_v3_ponder.steps import Dreams
+
 
 class Imagination(NamedTuple):
-    """Trajectory n of root m (row `(n - 1) * M + m`) takes its first action from ponder step n."""
+    """C trajectories from each root: N, where the n-th takes its first action from ponder step n, or 1.
 
-    trajectories: Tensor  # [H+1, N*M, L]
-    actions: Tensor  # [H+1, N*M, A]
-    values: Tensor  # [H+1, N*M, 1]
-    lambda_values: Tensor  # [H, N*M, 1]
-    discount: Tensor  # [H+1, N*M, 1]
-    halts: Tensor  # [H+1, N*M], the ponder step of each action
-    weights: Tensor  # [N*M], p_n(z_0)
+    Trajectory c of root m is row `(c - 1) * M + m`.
+    """
+
+    trajectories: Tensor  # [H+1, C*M, L]
+    actions: Tensor  # [H+1, C*M, A]
+    values: Tensor  # [H+1, C*M, 1]
+    lambda_values: Tensor  # [H, C*M, 1]
+    discount: Tensor  # [H+1, C*M, 1]
+    halts: Tensor  # [H+1, C*M], the ponder step of each action
+    weights: Tensor  # [C, M], p_n(z_0); 1 where C = 1
+    dreams: Dreams | None  # [H+1, C*M, N-1], where there are any
 
 
-class HaltingActor:
-    """The actor of one imagination: chooses the ponder step of each action, and remembers it."""
+class ImaginedActor:
+    """The actor of one imagination: chooses the ponder step of each action, and remembers what it chose and dreamed.
 
-    def __init__(self, actor: nn.Module, root_halts: Tensor, continuation: str) -> None:
+    Args:
+        copies: C.
+    """
+
+    def __init__(self, actor: nn.Module, copies: int, continuation: str) -> None:
         self.actor = actor
-        self.root_halts = root_halts  # [1, N*M]
+        self.copies = copies
         self.commits = continuation == "commit"
         self.halts: list[Tensor] = []
-        self.root_log_halting: Tensor | None = None  # [1, N*M]
+        self.dreams: list[Dreams] = []
+        self.weights: Tensor | None = None
 
     def __call__(self, states: Tensor, clip: bool) -> tuple:
-        at_roots = not self.halts
-        halts = self.root_halts if self.commits or at_roots else None
-        pondered = self.actor(states, clip=clip, halts=halts, at_roots=at_roots)
+        pondered = self._act(states, clip)
+        if self.weights is None:
+            self.weights = states.new_ones(1, states.shape[1])
         self.halts.append(pondered.halts)
-        if at_roots:
-            self.root_log_halting = pondered.log_halting
+        if pondered.dreams:
+            self.dreams.append(pondered.dreams)
         return pondered.actions, pondered.policies
+
+    def _act(self, states: Tensor, clip: bool) -> PonderedActions:
+        if self.copies > 1 and not self.halts:
+            return self._act_at_roots(states[:, : states.shape[1] // self.copies], clip)
+        at = self.halts[0] if self.commits and self.halts else "sample"
+        return self.actor(states, clip=clip, at=at, ahead=True)
+
+    def _act_at_roots(self, roots: Tensor, clip: bool) -> PonderedActions:
+        """Each copy of a root acts at its own ponder step, which is computed once."""
+        pondered = self.actor(roots, clip=clip, at="every", ahead=True)
+        self.weights = pondered.log_halting[0].exp().detach().T.contiguous()
+        dreams = pondered.dreams and Dreams(*(part.repeat(1, self.copies, 1) for part in pondered.dreams))
+        actions = tuple(as_rows(action) for action in pondered.actions)
+        return PonderedActions(actions, (), as_rows(pondered.halts), None, dreams)
+
+
+def as_rows(every: Tensor) -> Tensor:
+    """What every ponder step of the roots gave, `[*, M, N, ...]`, as rows of an `Imagination`, `[*, N*M, ...]`."""
+    return every.transpose(1, 2).flatten(1, 2)
 
 
 def imagine(
@@ -48,18 +79,19 @@ def imagine(
     recurrent_states: Tensor,
     terminated: Tensor,
     *,
-    max_halts: int,
+    copies: int,
     continuation: str,
     horizon: int,
     gamma: float,
     lmbda: float,
     action_clip: float = 0.0,
 ) -> Imagination:
-    """Imagines N trajectories from each root, one for each ponder step of its first action, as DreamerV3 does.
+    """Imagines from each root as DreamerV3 does: one trajectory for each ponder step of the first action, or just one.
 
     Args:
         posteriors, recurrent_states, terminated: `[T, B, ...]`, the roots.
-        max_halts: N.
+        copies: C, the number of ponder steps at which the actor can halt, or 1, whose first action is sampled as the
+            later ones are.
         continuation: from the second action on, `sample`: halt as the deployed agent does; `commit`: act from the
             ponder step of the first action to the horizon (the critic then predicts the returns of the mixture, which
             biases lambda-values with lambda < 1 a little: 0.2% of the gradient at 0.95 in a small decision process).
@@ -68,21 +100,19 @@ def imagine(
     # Actions:      n ──> a0(n)   k1 ─> a'1   k2 ─> a'2     sample: k_t drawn from p(z'_t); commit: k_t = n
     #               ^      \      ^      \    ^
     #               │       v     │       v   │
-    # States:      z0 ─────────> z'1 ──────> z'2 ──> ...    for n = 1 ... N: N·M trajectories, none branches
-    roots = terminated.numel()
-    root_halts = torch.arange(1, max_halts + 1, device=terminated.device).repeat_interleave(roots).unsqueeze(0)
-    halting_actor = HaltingActor(actor, root_halts, continuation)
+    # States:      z0 ─────────> z'1 ──────> z'2 ──> ...    for n = 1 ... C: C·M trajectories, none branches
+    imagined_actor = ImaginedActor(actor, copies, continuation)
     trajectories = imagine_trajectories(
         world_model,
-        halting_actor,
+        imagined_actor,
         critic,
-        posteriors.flatten(0, 1).repeat(max_halts, 1, 1),
-        recurrent_states.flatten(0, 1).repeat(max_halts, 1),
-        terminated.flatten(0, 1).repeat(max_halts, 1),
+        posteriors.flatten(0, 1).repeat(copies, 1, 1),
+        recurrent_states.flatten(0, 1).repeat(copies, 1),
+        terminated.flatten(0, 1).repeat(copies, 1),
         horizon=horizon,
         gamma=gamma,
         lmbda=lmbda,
         action_clip=action_clip,
     )
-    weights = halting_actor.root_log_halting.squeeze(0).exp().detach()
-    return Imagination(*trajectories, torch.cat(halting_actor.halts), weights)
+    dreams = Dreams(*map(torch.cat, zip(*imagined_actor.dreams, strict=True))) if imagined_actor.dreams else None
+    return Imagination(*trajectories, torch.cat(imagined_actor.halts), imagined_actor.weights, dreams)

@@ -7,7 +7,9 @@ from typing import Any
 import hydra
 from torch import nn
 
-WIDTH_MULTIPLE = 16
+from sheeprl_dnp.runs import ConfigError
+
+WIDTH_MULTIPLE = 8  # of which matrix products on a GPU are fast
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,13 @@ class ActorShape:
     def actor(self, dense_units: int, mlp_layers: int) -> int:
         return self.trunk(dense_units, mlp_layers) + (dense_units + 1) * self.heads
 
-    def pondering(self, dense_units: int) -> int:
+    def refining(self, dense_units: int) -> int:
         """Of the cell, one layer from 2D to D, and of the halting head, from D to 1."""
         return 2 * dense_units**2 + self.vectors * dense_units + dense_units + 1
+
+    def dreaming(self, dense_units: int) -> int:
+        """Of kappa, and of the halting head, from the features and three numbers to 1."""
+        return dense_units + 5
 
 
 def count_parameters(*modules: nn.Module) -> int:
@@ -53,23 +59,24 @@ def dreamer_v3_actor_parameters(cfg: dict[str, Any], actions_dim: Sequence[int],
 def fit_trunk(cfg: dict[str, Any], actions_dim: Sequence[int], is_continuous: bool) -> dict[str, int]:
     """The trunk that leaves a pondering actor no more parameters than SheepRL's actor of this configuration.
 
-    The cell costs two layers of D units: two layers fewer, at least one, of the largest width that fits (the
-    configured one, or a multiple of 16 below).
+    The cell of `refine` costs two layers of D units: two layers fewer, at least one. Then the largest width that fits
+    (the configured one, or a multiple of 8 below).
 
     Returns:
         `dense_units` and `mlp_layers`.
 
     Raises:
-        ValueError: no width fits.
+        ConfigError: no width fits.
     """
     shape, actor = actor_shape(cfg, actions_dim, is_continuous), cfg.algo.actor
     budget = shape.actor(actor.dense_units, actor.mlp_layers)
-    layers = max(1, actor.mlp_layers - 2)
+    pondering, paying = {"refine": (shape.refining, 2), "dream": (shape.dreaming, 0)}[cfg.algo.ponder.step]
+    layers = max(1, actor.mlp_layers - paying)
     narrower = range((actor.dense_units - 1) // WIDTH_MULTIPLE * WIDTH_MULTIPLE, 0, -WIDTH_MULTIPLE)
     for width in (actor.dense_units, *narrower):
-        if shape.actor(width, layers) + shape.pondering(width) <= budget:
+        if shape.actor(width, layers) + pondering(width) <= budget:
             return {"dense_units": width, "mlp_layers": layers}
-    raise ValueError(
+    raise ConfigError(
         f"`algo.actor.dense_units={actor.dense_units}` leaves no room for a pondering actor with no more parameters "
-        "than DreamerV3's: it must be larger, or `algo.ponder.max_halts` 1"
+        "than DreamerV3's: it must be larger, or `algo.ponder.max_halts` 1."
     )

@@ -255,7 +255,7 @@ class ProgressLine:
         if self._returns:
             yield f"return {fmean(self._returns):.2f}"
         if self._player_steps and self._player_steps.last is not None:
-            yield f"{self._player_steps.last:.2f} ponder steps"
+            yield f"{float(self._player_steps.last):.2f} ponder steps"
 
 
 def same_terminal() -> bool:

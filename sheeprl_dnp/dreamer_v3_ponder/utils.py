@@ -35,17 +35,25 @@ def weighted_quantile(values: Tensor, weights: Tensor, q: float) -> Tensor:
 
     The k-th smallest of n values stands at `S_k / S_n`, with `S_k = (k - 1) w_k + (n - 1) sum_{i<k} w_i`.
     """
-    values, order = values.flatten().double().sort()
-    weights = weights.flatten().double()[order]
+    # Apple's GPU has no float64
+    dtype = torch.float32 if values.device.type == "mps" else torch.float64
+    values, order = values.flatten().to(dtype).sort()
+    weights = weights.flatten().to(dtype).index_select(0, order)
     n = len(values)
     below = weights.cumsum(0) - weights
     positions = torch.arange(n, device=values.device) * weights + (n - 1) * below
     positions = positions / positions[-1]
-    above = torch.searchsorted(positions, q).clamp(1, n - 1)
-    gap = positions[above] - positions[above - 1]
+    # An index of the shape [1]: one without a shape would be read by the host, which waits for it
+    above = torch.searchsorted(positions, positions.new_full((1,), q)).clamp(1, n - 1)
+    start, end = positions.index_select(0, above - 1), positions.index_select(0, above)
     # 0 / 0 where q is 0 and the two smallest values weigh nothing
-    between = ((q - positions[above - 1]) / gap).nan_to_num(0)
-    return torch.lerp(values[above - 1], values[above], between).float()
+    between = ((q - start) / (end - start)).nan_to_num(0)
+    return torch.lerp(values.index_select(0, above - 1), values.index_select(0, above), between).squeeze(0).float()
+
+
+def build_moments(moments: dict[str, Any]) -> "WeightedMoments":
+    """Those of a section `algo.actor.moments`, which have seen no returns yet."""
+    return WeightedMoments(moments.decay, moments.max, moments.percentile.low, moments.percentile.high)
 
 
 class WeightedMoments(Moments):
@@ -55,10 +63,10 @@ class WeightedMoments(Moments):
         """The offset and the scale of the returns, over all processes.
 
         Args:
-            x: the lambda-values, `[H, N*M, 1]`.
-            weights: `[N*M]`; `None`: all equal.
+            x: the lambda-values, `[H, C*M, 1]`.
+            weights: `[C, M]`, which add up to 1 over C; `None`: all equal, as where C is 1.
         """
-        if weights is None:
+        if weights is None or len(weights) == 1:
             return super().forward(x, fabric)
         values = fabric.all_gather(x).float().detach()
         weights = fabric.all_gather(weights.view(1, -1, 1).expand_as(x)).float().detach()

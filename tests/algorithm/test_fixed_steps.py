@@ -13,9 +13,11 @@ from sheeprl.utils.utils import dotdict
 from test_configs import experiment
 from torch import Tensor, nn
 
-from sheeprl_dnp.dreamer_v3_ponder.agent import FixedSteps, PonderCell, PonderedSteps, build_agent
+from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
 from sheeprl_dnp.dreamer_v3_ponder.dreamer_v3_ponder import behaviour_learning
+from sheeprl_dnp.dreamer_v3_ponder.steps import Refine
 from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, add_ponder_metrics
+from sheeprl_dnp.pondernet import PonderNet
 
 OBSERVATIONS = gym.spaces.Dict({"rgb": gym.spaces.Box(0, 255, (3, 64, 64), np.uint8)})
 
@@ -80,15 +82,19 @@ def test_its_player_takes_all_its_steps_unless_it_is_told_a_number(rule: str | i
 
 
 def test_a_step_refines_the_features_of_the_one_before() -> None:
-    cell = PonderCell(nn.Linear(4, 2))
-    features = torch.randn(5, 2)
-    expected = features
+    linear = nn.Linear(4, 2)
+    step, features = Refine(nn.Sequential(linear, nn.SiLU())), torch.randn(5, 2)
+    expected, inputs = features, step.inputs(features, None, None)
     for steps in (1, 2, 3):
-        halted = FixedSteps(cell, steps).act(features)
-        assert torch.equal(halted.output, expected)
-        assert halted.steps.tolist() == [steps] * 5
-        assert FixedSteps(cell, steps).halt_at(features, halted.steps).log_probs.tolist() == [0] * 5
-        expected = cell.mlp(torch.cat((features, expected), -1))
+        net = PonderNet(step, None, steps)
+        for halted in (net.act(inputs), net.act(inputs, halting=torch.ones(5, dtype=torch.long))):
+            torch.testing.assert_close(halted.output, expected)
+            assert halted.steps.tolist() == [steps] * 5
+            assert halted.log_probs.tolist() == [0] * 5
+        every = net.every_step(inputs)
+        torch.testing.assert_close(every.outputs, expected.unsqueeze(1))
+        assert (every.steps.tolist(), every.log_probs.tolist()) == ([steps], [[0]] * 5)
+        expected = nn.functional.silu(linear(torch.cat((features, expected), -1)))
 
 
 def test_it_logs_the_steps_of_the_player_and_no_halting() -> None:

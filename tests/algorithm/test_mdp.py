@@ -38,15 +38,15 @@ Loss = Callable[..., Tensor]
 
 
 def our_loss(
-    actor: nn.Module, imagination: Imagination, *, continuation: str, max_halts: int, eta: float = 0.0, **kwargs: Any
+    actor: nn.Module, imagination: Imagination, *, continuation: str, eta: float = 0.0, **kwargs: Any
 ) -> Tensor:
     settings = {"objective_mix": None, "is_continuous": False, "actions_dim": (imagination.actions.shape[-1],)}
+    settings |= {"estimator": "trajectories", "entropy": "steps"}
     return actor_loss(
         actor,
         imagination,
         OFFSET,
         INVSCALE,
-        max_halts=max_halts,
         lambda_p=LAMBDA_P,
         continuation=continuation,
         ent_coef=eta,
@@ -54,12 +54,12 @@ def our_loss(
     ).policy
 
 
-def naive_loss(actor: nn.Module, imagination: Imagination, *, continuation: str, max_halts: int) -> Tensor:
+def naive_loss(actor: nn.Module, imagination: Imagination, *, continuation: str) -> Tensor:
     """The trap: the surrogate of REINFORCE weighed by probabilities that carry gradient."""
-    pondered = actor(imagination.trajectories, halts=imagination.halts)
+    pondered = actor(imagination.trajectories, at=imagination.halts)
     advantage = ((imagination.lambda_values - imagination.values[:-1]) / INVSCALE).squeeze(-1)
     surrogate = -imagination.discount[:-1, :, 0] * pondered.policies[0].log_prob(imagination.actions)[:-1] * advantage
-    return (pondered.log_halting[0].exp() * surrogate).sum() / surrogate.numel() * max_halts
+    return (pondered.log_halting[0].exp() * surrogate).sum() / surrogate.numel() * len(imagination.weights)
 
 
 def expected_loss(
@@ -68,25 +68,34 @@ def expected_loss(
     """The loss, averaged exactly over all that can be imagined from roots in every state."""
     halting, policies = (table.detach() for table in actor.tables())
     roots, max_halts = halting.shape
-    rows = [
-        trajectories(mdp, halting, policies, root, n, horizon, continuation)
+    by_step = [
+        [trajectories(mdp, halting, policies, root, n, horizon, continuation) for root in range(roots)]
         for n in range(1, max_halts + 1)
-        for root in range(roots)
     ]
+    if kwargs.get("estimator") == "marginal":  # one trajectory from each root, whose first halt is a sample too
+        weights = torch.ones(1, roots)
+        rows = [
+            [(halting[root, n].item() * prob, row) for n in range(max_halts) for prob, row in by_step[n][root]]
+            for root in range(roots)
+        ]
+    else:
+        weights, rows = halting.T, [row for rows in by_step for row in rows]
     assert all(math.isclose(sum(prob for prob, _ in row), 1) for row in rows)
     total = torch.zeros(())
     for mass, outcome in coupled(rows):
-        imagination = imagination_of(mdp, outcome, halting.T.flatten(), lmbda)
-        total = total + mass * loss(actor, imagination, continuation=continuation, max_halts=max_halts, **kwargs)
+        imagination = imagination_of(mdp, outcome, weights, lmbda)
+        total = total + mass * loss(actor, imagination, continuation=continuation, **kwargs)
     return total
 
 
-def tree_gradient(actor: nn.Module, mdp: TinyMDP, horizon: int, continuation: str, eta: float = 0.0) -> Tensor:
+def tree_gradient(
+    actor: nn.Module, mdp: TinyMDP, horizon: int, continuation: str, eta: float = 0.0, entropy: str = "steps"
+) -> Tensor:
     """The gradient of what is maximised: the normalised return and `eta` times the entropies, averaged over roots."""
     tables = actor.tables()
     objectives = [
         tree_return(mdp, *tables, root, horizon, continuation) / INVSCALE
-        + eta * tree_entropy(mdp, *tables, root, horizon, continuation)
+        + eta * tree_entropy(mdp, *tables, root, horizon, continuation, entropy)
         for root in range(len(mdp.rewards))
     ]
     return flat_gradient(torch.stack(objectives).mean(), actor)
@@ -148,9 +157,9 @@ def test_a_gradient_through_the_weights_of_the_surrogate_would_be_wrong(
 def test_trajectories_that_earn_what_the_critic_expects_teach_nothing(continuation: str) -> None:
     mdp, actor = random_mdp(2), TabularActor(2, 2)
     rows = [Trajectory((root, 1, 0), (1, 0, 1), (n, 2, 1)) for n in (1, 2) for root in (0, 1)]
-    imagination = imagination_of(mdp, rows, actor.tables()[0].detach().T.flatten())
+    imagination = imagination_of(mdp, rows, actor.tables()[0].detach().T)
     imagination = imagination._replace(lambda_values=imagination.values[:-1])
-    loss = our_loss(actor, imagination, continuation=continuation, max_halts=2)
+    loss = our_loss(actor, imagination, continuation=continuation)
     assert not flat_gradient(loss, actor).any()
 
 
@@ -189,6 +198,7 @@ def test_the_regulariser_is_the_mean_divergence_of_the_roots_from_the_prior(max_
 
     def kl(actor: nn.Module, imagination: Imagination, **kwargs: Any) -> Tensor:
         settings = {"objective_mix": None, "is_continuous": False, "actions_dim": (2,), "ent_coef": 0.1}
+        settings |= {"estimator": "trajectories", "entropy": "steps"}
         return actor_loss(actor, imagination, OFFSET, INVSCALE, lambda_p=LAMBDA_P, **settings, **kwargs).kl
 
     prior = LAMBDA_P * (1 - LAMBDA_P) ** torch.arange(max_halts, dtype=torch.float64)
@@ -208,10 +218,11 @@ class GaussianActor(nn.Module):
         self.log_stds = nn.Parameter(torch.tensor([-0.2, 0.4, -1.0]).double())
         self.halting_logits = nn.Parameter(torch.tensor([-0.5, 0.8, 0.0]).double())
 
-    def forward(self, states: Tensor, *, halts: Tensor, at_roots: bool) -> PonderedActions:
+    def forward(self, states: Tensor, *, at: str | Tensor, dreams: None) -> PonderedActions:
+        halts = torch.tensor([1, 2, 3]).expand(*states.shape[:-1], 3) if at == "every" else at
         mean, std = (x[halts - 1].unsqueeze(-1) for x in (self.means, self.log_stds.exp()))
         log_halting = stick_breaking(self.halting_logits).log()[halts - 1]
-        return PonderedActions((mean,), (Independent(Normal(mean, std), 1),), halts, log_halting)
+        return PonderedActions((mean,), (Independent(Normal(mean, std), 1),), halts, log_halting, None)
 
 
 @pytest.mark.parametrize("mix", [None, 0.0, 0.5, 1.0])
@@ -228,9 +239,10 @@ def test_for_continuous_actions_the_gradient_is_exact_whatever_the_objective_mix
         actions = (actor.means + actor.log_stds.exp() * node).view(1, 3, 1)
         rewards = actions - actions**2
         ones = torch.ones(2, 3, 1).double()
-        imagination = Imagination(ones, torch.cat((actions, actions)), 0.4 * ones, rewards, ones, halts, probs.detach())
+        weights = probs.detach().unsqueeze(1)
+        imagination = Imagination(ones, actions.repeat(2, 1, 1), 0.4 * ones, rewards, ones, halts, weights, None)
         settings = {"objective_mix": mix, "is_continuous": True, "actions_dim": (1,)}
-        loss = our_loss(actor, imagination, continuation=continuation, max_halts=3, eta=eta, **settings)
+        loss = our_loss(actor, imagination, continuation=continuation, eta=eta, **settings)
         expected_loss = expected_loss + mass / math.sqrt(2 * math.pi) * loss
     stds = actor.log_stds.exp()
     returns = actor.means - actor.means**2 - stds**2

@@ -373,7 +373,7 @@ def act_three_steps(net: PonderNet, x: Tensor) -> Halted:
 
 def act_at_given_steps(net: PonderNet, x: Tensor) -> Halted:
     steps = given_steps()[: len(x)]
-    return Halted(net.halt_at(x, steps).output, steps)
+    return net.act(x, halting=steps)
 
 
 WAYS = [act_by_sampling, act_by_threshold, act_three_steps, act_at_given_steps]
@@ -392,7 +392,7 @@ def test_nothing_is_computed_after_the_last_row_has_halted() -> None:
     nn.init.constant_(net.halting_module.bias, 200)
     net.act(x)
     net.act(x, halting="threshold")
-    net.halt_at(x, torch.ones(BATCH, dtype=torch.long))
+    net.act(x, halting=torch.ones(BATCH, dtype=torch.long))
     assert net.step_module.rows == [BATCH] * 3
 
 
@@ -400,8 +400,8 @@ def test_nothing_is_computed_after_the_last_row_has_halted() -> None:
 @pytest.mark.parametrize("compiled", [False, True])
 def test_halting_at_given_steps_is_forward_at_these_steps(state: Tensor | None, compiled: bool) -> None:
     net, x, steps = network(), inputs(), given_steps()
-    halt_at = torch.compile(net.halt_at, backend="eager", fullgraph=True) if compiled else net.halt_at
-    halted, result = halt_at(x, steps, state), net(x, state)
+    act = torch.compile(net.act, backend="eager", fullgraph=True) if compiled else net.act
+    halted, result = act(x, state, steps), net(x, state)
     outputs, log_probs = at(steps, result.outputs), at(steps, result.halting_probs).log()
     assert_close((halted.output, halted.log_probs), (outputs, log_probs))
     weights = torch.randn(BATCH, OUTPUTS)
@@ -424,7 +424,7 @@ def test_a_row_does_not_depend_on_the_others_of_its_batch(way: Callable[..., tup
     net, x = network(), inputs()
     together = way(net, x)
     alone = way(net, x[:1])
-    assert_close(tuple(alone), tuple(part[:1] for part in together))
+    assert_close(tuple(alone), tuple(None if part is None else part[:1] for part in together))
 
 
 # Bad arguments, precision, copies

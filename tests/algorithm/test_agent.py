@@ -86,7 +86,7 @@ def test_the_ponder_net_disturbs_no_other_initialisation_and_no_other_draw() -> 
 
 
 def test_the_ponder_net_is_the_same_for_the_same_seed_only() -> None:
-    cells = [agent(config(f"seed={seed}"))[1].ponder.step_module.mlp.model[0].weight for seed in (1, 1, 2)]
+    cells = [agent(config(f"seed={seed}"))[1].ponder.step_module.from_step.weight for seed in (1, 1, 2)]
     assert torch.equal(cells[0], cells[1])
     assert not torch.equal(cells[0], cells[2])
 
@@ -96,7 +96,7 @@ def test_halting_starts_at_lambda_p_whatever_the_state() -> None:
     actor = agent(cfg)[1]
     for step, p in enumerate((0.3, 0.7 * 0.3, 0.7 * 0.7), start=1):
         halts = torch.full((5,), step)
-        log_halting = actor(latents(cfg, 5), halts=halts).log_halting
+        log_halting = actor(latents(cfg, 5), at=halts).log_halting
         torch.testing.assert_close(log_halting.exp(), torch.full((5,), p))
 
 
@@ -122,11 +122,11 @@ def test_every_kind_of_sheeprls_actor_ponders(
     assert torch.cat(drawn.actions, -1).shape == (2, 7, sum(actions))
     assert drawn.halts.shape == (2, 7) and drawn.log_halting is None
     # The policy at a halting step is the heads' on the features of that step
-    again = actor(states, halts=drawn.halts)
+    again = actor(states, at=drawn.halts)
     assert again.log_halting.shape == (2, 7) and (again.log_halting < 0).all()
     for action, left, right in zip(drawn.actions, drawn.policies, again.policies, strict=True):
         torch.testing.assert_close(left.log_prob(action), right.log_prob(action))
-    first, last = (actor(states, halts=torch.full((2, 7), n)).policies[0].log_prob(drawn.actions[0]) for n in (1, 4))
+    first, last = (actor(states, at=torch.full((2, 7), n)).policies[0].log_prob(drawn.actions[0]) for n in (1, 4))
     assert not torch.allclose(first, last)
 
 
@@ -136,7 +136,7 @@ def test_the_first_ponder_step_is_sheeprls_actor() -> None:
     stock = copy.deepcopy(actor._heads[0])
     stock.model = actor.model
     states = latents(cfg, 1, 6)
-    ours = actor(states, halts=torch.ones(1, 6, dtype=torch.long)).policies[0]
+    ours = actor(states, at=torch.ones(1, 6, dtype=torch.long)).policies[0]
     assert torch.equal(ours.logits, stock(states)[1][0].logits)
 
 
@@ -178,9 +178,9 @@ def test_shuffled_ponder_steps_are_those_of_the_next_environment() -> None:
     own = actor(states).halts
     torch.manual_seed(1)
     _, (policy,) = PlayerActor(actor, steps, "shuffled", 0.5)(states)
-    (expected,) = actor(states, halts=torch.cat((own[:, 1:], own[:, :1]), -1)).policies
+    (expected,) = actor(states, at=torch.cat((own[:, 1:], own[:, :1]), -1)).policies
     torch.testing.assert_close(policy.probs, expected.probs)
-    (unshuffled,) = actor(states, halts=own).policies
+    (unshuffled,) = actor(states, at=own).policies
     assert not torch.allclose(policy.probs, unshuffled.probs)
     assert steps.compute_and_reset() == pytest.approx(own.float().mean().item())
 
@@ -191,7 +191,7 @@ def test_the_player_stops_computing_when_every_environment_has_halted() -> None:
     player.init_states()
     computed: list[int] = []
     cell = player.actor.actor.ponder.step_module
-    cell.register_forward_hook(lambda _, inputs, __: computed.append(len(inputs[0])))
+    cell.register_forward_hook(lambda _, inputs, __: computed.append(len(inputs[0][0])))
     steps = player.actor.steps
     for _ in range(50):
         computed.clear()

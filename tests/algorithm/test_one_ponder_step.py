@@ -59,10 +59,10 @@ def test_with_one_ponder_step_every_number_is_dreamer_v3s(
     their_critic_gradients = torch.autograd.grad(their_value_loss, tuple(critic.parameters()))
 
     torch.manual_seed(1)
-    ponder = {"max_halts": 1, "continuation": continuation}
-    ours_imagined = imagine(world, ours, critic, *roots, **ponder, **rollout)
-    our_losses = actor_loss(ours, ours_imagined, OFFSET, INVSCALE, lambda_p=0.3, **ponder, **loss)
-    our_value_loss = critic_loss(critic, target, ours_imagined, max_halts=1)
+    ours_imagined = imagine(world, ours, critic, *roots, copies=1, continuation=continuation, **rollout)
+    loss |= {"estimator": "marginal", "entropy": "steps", "continuation": continuation}
+    our_losses = actor_loss(ours, ours_imagined, OFFSET, INVSCALE, lambda_p=0.3, **loss)
+    our_value_loss = critic_loss(critic, target, ours_imagined)
     assert all(torch.equal(x, y) for x, y in zip(ours_imagined, imagination, strict=False))
     assert torch.equal(our_losses.policy, their_loss) and our_losses.kl == 0
     assert torch.equal(our_value_loss, their_value_loss)

@@ -20,7 +20,7 @@ def test_row_n_minus_1_times_m_plus_m_is_ponder_step_n_of_root_m(continuation: s
     by_step = imagination.trajectories[0].view(n, m, -1)
     assert all(torch.equal(roots, imagined.roots) for roots in by_step)
     assert imagination.halts[0].view(n, m).tolist() == [[step] * m for step in (1, 2, 3)]
-    weights = imagination.weights.view(n, m)
+    weights = imagination.weights
     torch.testing.assert_close(weights, imagined.halting_probs(imagined.roots).T)
     torch.testing.assert_close(weights.sum(0), torch.ones(m))
     assert not imagination.weights.requires_grad
@@ -68,7 +68,7 @@ def test_a_trajectory_that_samples_halts_like_the_deployed_agent(
 def test_each_action_comes_from_its_ponder_step(continuation: str) -> None:
     imagined = Imagined(continuation, sequence=30, batch=60)
     imagination = imagined.imagination
-    policies = imagined.actor(imagination.trajectories, halts=imagination.halts).policies[0]
+    policies = imagined.actor(imagination.trajectories, at=imagination.halts).policies[0]
     surprise = (imagination.actions - policies.probs)[..., 0].detach()
     for step in (1, 2, 3):
         there = surprise[imagination.halts == step]

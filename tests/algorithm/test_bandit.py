@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderActor
 from sheeprl_dnp.dreamer_v3_ponder.imagination import Imagination, imagine
 from sheeprl_dnp.dreamer_v3_ponder.loss import ActorLoss, actor_loss
-from sheeprl_dnp.pondernet import kl_from_prior
+from sheeprl_dnp.dreamer_v3_ponder.steps import Refine
+from sheeprl_dnp.dreamer_v3_ponder.utils import halt_mass_key
+from sheeprl_dnp.halting import kl_from_prior
 
 LAMBDA_P, MAX_HALTS = 0.3, 3
 CONTINUATIONS = pytest.mark.parametrize("continuation", ["sample", "commit"])
@@ -42,7 +44,8 @@ def bandit_actor(*, halting_bias: float, rights: tuple[bool, ...] = ()) -> Ponde
         weight.zero_()
     halting.bias.fill_(halting_bias)
     if rights:
-        features = actor.ponder(actor.model(torch.eye(4)[:1])).outputs[0]
+        inputs = actor.ponder.step_module.inputs(actor.model(torch.eye(4)[:1]), None, None)
+        features = actor.ponder(inputs).outputs[0]
         head.weight[1] = torch.linalg.pinv(features) @ (40.0 * torch.tensor(rights) - 20.0)
     halting.requires_grad_(True)
     return actor
@@ -54,14 +57,16 @@ def losses(
     """The real losses on what the real imagination makes of roots in the states 0 and 1."""
     states = len(mdp.rewards)
     world, posteriors = TinyWorldModel(mdp), torch.eye(states)[torch.arange(roots) % 2].view(1, roots, 1, states)
-    ponder = {"max_halts": MAX_HALTS, "continuation": continuation}
     rollout = {"horizon": horizon, "gamma": mdp.gamma, "lmbda": 1.0}
     start = (posteriors, torch.zeros(1, roots, 2), torch.zeros(1, roots, 1))
     with torch.no_grad():
-        imagination = imagine(world, actor, world.critic, *start, **ponder, **rollout)
+        imagination = imagine(
+            world, actor, world.critic, *start, copies=MAX_HALTS, continuation=continuation, **rollout
+        )
     settings = {"objective_mix": None, "is_continuous": False, "actions_dim": (2,), "ent_coef": 0.0}
+    settings |= {"estimator": "trajectories", "entropy": "steps", "continuation": continuation}
     offset, scale = torch.tensor(0.7), torch.tensor(1.0)
-    return actor_loss(actor, imagination, offset, scale, lambda_p=LAMBDA_P, **ponder, **settings), imagination
+    return actor_loss(actor, imagination, offset, scale, lambda_p=LAMBDA_P, **settings), imagination
 
 
 def train(
@@ -82,7 +87,8 @@ def train(
         optimizer.zero_grad()
         (loss.policy + beta * loss.kl).backward()
         optimizer.step()
-    return losses(actor, mdp, roots=roots, horizon=1, continuation=continuation)[0].log_halting_probs.exp().mean(0)
+    metrics = losses(actor, mdp, roots=roots, horizon=1, continuation=continuation)[0].metrics
+    return torch.stack([metrics[halt_mass_key(n)] for n in range(1, MAX_HALTS + 1)])
 
 
 def prior() -> Tensor:
@@ -110,8 +116,14 @@ def test_halting_weighs_what_a_step_earns_against_the_prior(horizon: int, contin
     torch.testing.assert_close(p, expected / expected.sum(), atol=0.02, rtol=0)
 
 
-class ClearsUpAtStepTwo(nn.Module):
+class ClearsUpAtStepTwo(Refine):
     """A step that shows its input at ponder step 2 and nothing at the others; its state counts the steps."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Sequential(nn.Linear(2, 1)))
+
+    def inputs(self, features: Tensor, latents: Tensor, heads: nn.Module) -> Tensor:
+        return features
 
     def forward(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         state = torch.eye(MAX_HALTS)[0].expand(len(x), -1) if state is None else state.roll(1, -1)
@@ -124,7 +136,7 @@ def test_an_actor_that_learns_everything_finds_when_to_act_and_how() -> None:
     actor, mdp = ponder_actor(4 + 2, MAX_HALTS, units=8, **steps), context_bandit()
     p = train(actor, mdp, beta=0.01, updates=100, lr=2.0)
     imagination = losses(actor, mdp, roots=64, horizon=1, continuation="sample")[1]
-    right = (imagination.trajectories[1, :, 3] * imagination.weights).sum() / 64
+    right = (imagination.trajectories[1, :, 3] * imagination.weights.flatten()).sum() / 64
     assert p[1] > 0.8
     assert right > 0.85
 

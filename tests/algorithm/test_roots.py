@@ -19,7 +19,7 @@ def algo(roots: str | float) -> dotdict:
 
 
 @pytest.mark.parametrize(
-    ("roots", "expected"), [("all", 128), (1, 1), (128, 128), (1.0, 128), (0.25, 32), (0.3, 38), (0.001, 1)]
+    ("roots", "expected"), [("all", 128), (2, 2), (128, 128), (1.0, 128), (0.25, 32), (0.3, 38), (0.001, 1)]
 )
 def test_roots_are_all_of_a_batch_or_a_number_or_a_fraction(roots: str | float, expected: int) -> None:
     config = algo(roots)
@@ -28,13 +28,14 @@ def test_roots_are_all_of_a_batch_or_a_number_or_a_fraction(roots: str | float, 
     assert root_states(config) == expected
 
 
-def test_an_actor_that_never_halts_imagines_from_all_states() -> None:
+@pytest.mark.parametrize(("key", "value"), [("learn_halting", False), ("max_halts", 1)])
+def test_an_actor_that_never_halts_imagines_from_all_states(key: str, value: object) -> None:
     config = algo(0.25)
-    config.ponder.learn_halting = False
+    config.ponder[key] = value
     assert root_states(config) == 128
 
 
-@pytest.mark.parametrize("roots", [0, -3, 129, 0.0, 1.5, "some", "null", "true", ".nan"])
+@pytest.mark.parametrize("roots", [0, 1, -3, 129, 0.0, 1.5, "some", "null", "true", ".nan"])
 def test_other_roots_are_refused(roots: str | float) -> None:
     with pytest.raises(ConfigError, match=r"algo\.ponder\.roots="):
         check_ponder_config(algo(roots))

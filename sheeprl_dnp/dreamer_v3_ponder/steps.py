@@ -1,0 +1,229 @@
+"""What one more ponder step does (`algo.ponder.step`): refine the features of the actor, or dream of one more action.
+
+A step maps inputs and the state of the step before to what the policy is made of and the next state, and draws no
+random number. Tensors are `[rows, ...]`, a row being a latent state; `A` is the number of actions, `D` the dense units.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from sheeprl.algos.dreamer_v2.agent import WorldModel
+from sheeprl.algos.dreamer_v3.agent import Actor
+from sheeprl.algos.dreamer_v3.utils import Moments
+from sheeprl.utils.distribution import BernoulliSafeMode, TwoHotEncodingDistribution
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, OneHotCategoricalStraightThrough
+
+from sheeprl_dnp.halting import halting_head
+
+FIRST_KAPPA = 10.0  # a gain of a tenth of the returns' scale makes a probability e times as large
+
+
+class Dreams(NamedTuple):
+    """Actions that were dreamed of in states `[*]`, and what each would gain; without gradient."""
+
+    actions: Tensor  # [*, N-1], the most probable one first
+    gains: Tensor  # [*, N-1], in units of the scale of the returns
+
+
+class Refine(nn.Module):
+    """Ponder step 1 is the features of the trunk; each further one a layer of (those features, the step before).
+
+    Args:
+        layer: `[Linear(2D, D), ...]`; its half that sees the features of the trunk is computed once for all steps.
+    """
+
+    def __init__(self, layer: nn.Sequential) -> None:
+        super().__init__()
+        linear, *rest = layer
+        of_trunk, of_step = linear.weight.detach().chunk(2, 1)
+        self.from_trunk = nn.Linear(*of_trunk.T.shape, bias=linear.bias is not None)
+        self.from_step = nn.Linear(*of_step.T.shape, bias=False)
+        self.rest = nn.Sequential(*rest)
+        with torch.no_grad():
+            self.from_trunk.weight.copy_(of_trunk)
+            self.from_step.weight.copy_(of_step)
+            if linear.bias is not None:
+                self.from_trunk.bias.copy_(linear.bias)
+
+    def inputs(self, features: Tensor, latents: Tensor, heads: Actor) -> tuple[Tensor, Tensor]:
+        """What all the steps in some states have in common."""
+        return features, self.from_trunk(features)
+
+    def look_ahead(self, inputs: tuple[Tensor, Tensor], steps: int) -> None:
+        """Nothing is dreamed of."""
+
+    def forward(self, inputs: tuple[Tensor, Tensor], state: Tensor | None) -> tuple[Tensor, Tensor]:
+        features, projected = inputs
+        state = features if state is None else self.rest(projected + self.from_step(state))
+        return state, state
+
+    def policies(
+        self, features: Tensor, heads: Actor, greedy: bool, mask: dict[str, Tensor] | None, clip: bool
+    ) -> tuple[Sequence[Tensor], Sequence[Distribution]]:
+        return heads(features, greedy, mask, clip)
+
+
+class Lookahead:
+    """The world model and the critic of an agent, as they judge actions one step ahead.
+
+    It is no module: copies of an actor look ahead with the same weights, and train none of them.
+
+    Args:
+        moments: of the returns, whose scale S is that of the gains.
+        recurrent_size: of the recurrent part of a latent state, its last one.
+        actions: A.
+        gamma: the discount of a step.
+    """
+
+    def __init__(
+        self,
+        world_model: WorldModel,
+        critic: nn.Module,
+        moments: Moments,
+        *,
+        recurrent_size: int,
+        actions: int,
+        gamma: float,
+    ) -> None:
+        self.world_model, self.critic, self.moments = world_model, critic, moments
+        self.recurrent_size, self.actions, self.gamma = recurrent_size, actions, gamma
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Lookahead":
+        return self
+
+    @torch.no_grad()
+    def gains(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """`(r(z') + gamma c(z') V(z') - V(z)) / S` of actions, z' being the most probable outcome of each.
+
+        Args:
+            latents: z, `[rows, L]`.
+            actions: numbers of actions, `[rows, n]`.
+
+        Returns:
+            `[rows, n]`.
+        """
+        outcomes = self._outcomes(latents, actions)  # [1, rows * n, L]
+        rewards = TwoHotEncodingDistribution(self.world_model.reward_model(outcomes), dims=1).mean
+        continues = Independent(BernoulliSafeMode(logits=self.world_model.continue_model(outcomes)), 1).mode
+        states = torch.cat((latents.unsqueeze(0), outcomes), 1)
+        values = TwoHotEncodingDistribution(self.critic(states), dims=1).mean
+        before, after = values.split((len(latents), outcomes.shape[1]), 1)
+        returns = (rewards + self.gamma * continues * after).view(actions.shape)
+        return ((returns - before.view(-1, 1)) / returns_scale(self.moments)).to(latents.dtype)
+
+    def _outcomes(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """The most probable next state of each action: `[1, rows * n, L]`."""
+        rssm = self.world_model.rssm
+        states = latents.unsqueeze(1).expand(-1, actions.shape[1], -1).flatten(0, 1).unsqueeze(0)
+        stochastic, recurrent = states.split((states.shape[-1] - self.recurrent_size, self.recurrent_size), -1)
+        one_hot = F.one_hot(actions.flatten(), self.actions).to(states.dtype).unsqueeze(0)
+        recurrent = rssm.recurrent_model(torch.cat((stochastic, one_hot), -1), recurrent)
+        _, stochastic = rssm._transition(recurrent, sample_state=False)
+        return torch.cat((stochastic.view(*recurrent.shape[:-1], -1), recurrent), -1)
+
+
+def returns_scale(moments: Moments) -> Tensor:
+    """S, by which DreamerV3 divides its advantages: the spread of the returns before this update, at least 1 / max."""
+    return torch.max(1 / moments._max, moments.high - moments.low)
+
+
+class Dream(nn.Module):
+    """Each further ponder step dreams of the next most probable action of step 1, and makes it more or less probable.
+
+    `log pi_{n+1}(a) = log pi_1(a) + kappa sum_{k<=n} 1[a = a_k] gain_k`, renormalised: a step of policy improvement
+    regularised by KL, with a gain of 0 for what was not dreamed of (as in Gumbel MuZero, Danihelka et al. 2022).
+    The halting unit sees the features, the best gain so far (0 at step 1), the entropy of the policy, and n / N.
+
+    Args:
+        lookahead: gives the gains.
+        features: D.
+        max_steps: N.
+        halts: whether there is a halting unit; it then has a share of the weights here, from features to a logit.
+    """
+
+    def __init__(self, lookahead: Lookahead, features: int, max_steps: int, halts: bool) -> None:
+        super().__init__()
+        self.lookahead = lookahead
+        self.max_steps = max_steps
+        self.log_kappa = nn.Parameter(torch.tensor(math.log(FIRST_KAPPA)))
+        self.from_features = nn.Linear(features, 1, bias=False) if halts else None
+        if halts:
+            nn.init.zeros_(self.from_features.weight)
+
+    def inputs(self, features: Tensor, latents: Tensor, heads: Actor) -> tuple[Tensor, Tensor, Tensor]:
+        """`log pi_1` (`[rows, A]`), the latent states, and the features' share of the halting logit (`[rows, 1]`)."""
+        logits = heads._uniform_mix(heads.mlp_heads[0](features))
+        log_policy = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+        nothing = torch.zeros_like(log_policy[:, :1])
+        share = nothing if self.from_features is None else self.from_features(features).to(log_policy.dtype)
+        return log_policy, latents.to(log_policy.dtype), share
+
+    def look_ahead(self, inputs: tuple[Tensor, ...], steps: int) -> Dreams:
+        """The dreams of so many steps, all at once."""
+        log_policy, latents, _ = inputs
+        actions = log_policy.sort(dim=-1, descending=True, stable=True).indices[:, : steps - 1]
+        return Dreams(actions, self.lookahead.gains(latents, actions) if steps > 1 else log_policy[:, :0].detach())
+
+    def unroll(
+        self, inputs: tuple[Tensor, ...], state: Tensor | None, steps: int, dreams: Dreams | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """So many steps from the first one on, from `dreams` where they are known.
+
+        Returns:
+            The logarithms of the policies, `[rows, steps, A]`, and what the halting unit sees, `[rows, steps, 4]`.
+        """
+        assert state is None, "its first step has no state"
+        log_policy, _, from_features = inputs
+        actions, gains = dreams or self.look_ahead(inputs, steps)
+        dreamed = F.one_hot(actions, log_policy.shape[-1]) * gains.unsqueeze(-1)  # [rows, steps-1, A]
+        known = F.pad(dreamed.cumsum(1), (0, 0, 1, 0))
+        policies = self._improved(log_policy.unsqueeze(1), known)
+        best = F.pad(gains.cummax(1).values, (1, 0))
+        numbers = torch.arange(1, steps + 1, device=best.device).expand_as(best)
+        return policies, self._seen(from_features.expand_as(best), best, policies, numbers)
+
+    def forward(self, inputs: tuple[Tensor, ...], state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """One step. Its state: what the halting unit sees, then the gain of each action, -inf where not dreamed of."""
+        log_policy, latents, from_features = inputs
+        if state is None:
+            gains = torch.full_like(log_policy, -math.inf)
+            best = torch.zeros_like(from_features)
+        else:
+            gains = state[:, 4:]
+            # The most probable one that is left; the first of several
+            action = log_policy.masked_fill(gains > -math.inf, -math.inf).argmax(-1, keepdim=True)
+            gains = gains.scatter(-1, action, self.lookahead.gains(latents, action))
+            best = gains.amax(-1, keepdim=True)
+        policy = self._improved(log_policy, gains.masked_fill(gains == -math.inf, 0.0))
+        number = (gains > -math.inf).sum(-1, keepdim=True) + 1
+        seen = self._seen(from_features, best, policy.unsqueeze(1), number).squeeze(1)
+        return policy, torch.cat((seen, gains), -1)
+
+    def _improved(self, log_policy: Tensor, gains: Tensor) -> Tensor:
+        return (log_policy + self.log_kappa.exp() * gains).log_softmax(-1)
+
+    def _seen(self, from_features: Tensor, best: Tensor, policies: Tensor, numbers: Tensor) -> Tensor:
+        """What the halting unit sees of steps, all of about the size 1: `[rows, n, 4]`."""
+        entropies = -(policies.exp() * policies).sum(-1)
+        return torch.stack((from_features, FIRST_KAPPA * best, entropies, numbers.to(best.dtype) / self.max_steps), -1)
+
+    def policies(
+        self, log_policy: Tensor, heads: Actor, greedy: bool, mask: dict[str, Tensor] | None, clip: bool
+    ) -> tuple[Sequence[Tensor], Sequence[Distribution]]:
+        policy = OneHotCategoricalStraightThrough(logits=log_policy)
+        return (policy.mode if greedy else policy.rsample(),), (policy,)
+
+
+class DreamHalting(nn.Module):
+    """The halting unit of `Dream`, linear in what it sees; it starts with `lambda_p` whatever that is."""
+
+    def __init__(self, lambda_p: float) -> None:
+        super().__init__()
+        self.linear = halting_head(3, lambda_p)
+
+    def forward(self, state: Tensor) -> Tensor:
+        return state[:, :1] + self.linear(state[:, 1:4])
