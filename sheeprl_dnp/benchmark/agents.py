@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from sheeprl.utils.env import make_env
 from sheeprl.utils.utils import dotdict
+from torch.distributions import Distribution
 
 from sheeprl_dnp.costs import costs
 from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
@@ -48,24 +49,45 @@ class Variant:
     """A way in which ours learns."""
 
     max_halts: int
-    roots: str  # `all`, or `matched`: as many trajectories as DreamerV3 imagines
-    continuation: str
+    kind: str  # one of `KINDS`
 
     @property
     def name(self) -> str:
-        if self.max_halts == 1:
-            return "n1"
-        return f"n{self.max_halts}_{self.roots}" + ("_commit" if self.continuation == "commit" else "")
+        return "n1" if self.max_halts == 1 else f"n{self.max_halts}_{self.kind}"
+
+    @property
+    def ponder(self) -> dict[str, Any]:
+        """The keys of `algo.ponder` that make it."""
+        matched = {"roots": 1 / self.max_halts} if "matched" in self.kind else {}
+        return PLAIN | KINDS[self.kind] | matched
+
+    @property
+    def step(self) -> str:
+        return self.ponder["step"]
+
+    @property
+    def trajectories(self) -> int:
+        """Imagined from each root."""
+        return self.max_halts if self.ponder["estimator"] == "trajectories" else 1
 
 
-def variants(max_halts: Sequence[int]) -> list[Variant]:
-    """All of them; with one ponder step there is one."""
+PLAIN = {"step": "refine", "estimator": "trajectories", "continuation": "sample", "roots": "all"}
+# `matched`: as many trajectories as DreamerV3 imagines
+KINDS = {
+    "all": {},
+    "matched": {},
+    "all_commit": {"continuation": "commit"},
+    "matched_commit": {"continuation": "commit"},
+    "marginal": {"estimator": "marginal"},
+    "dream": {"step": "dream", "estimator": "marginal"},
+}
+
+
+def variants(max_halts: Sequence[int], actions: int) -> list[Variant]:
+    """All of them; with one ponder step there is one, and no step dreams of more actions than there are."""
     several = [n for n in max_halts if n > 1]
-    return [Variant(1, "all", "sample") for n in max_halts if n == 1] + [
-        Variant(n, roots, continuation)
-        for continuation in ("sample", "commit")
-        for roots in ("all", "matched")
-        for n in several
+    return [Variant(1, "all") for n in max_halts if n == 1] + [
+        Variant(n, kind) for kind in KINDS for n in several if kind != "dream" or n <= actions + 1
     ]
 
 
@@ -75,7 +97,15 @@ class Agent:
 
     learner: Learner
     batch: dict[str, torch.Tensor]
-    flops: dict[str, Any]  # see `sheeprl_dnp.costs`
+
+    @property
+    def flops(self) -> dict[str, Any]:
+        """See `sheeprl_dnp.costs`."""
+        return costs(self.cfg, self.learner.observation_space, self.learner.action_space)["flops"]
+
+    def flops_of(self, variant: Variant) -> dict[str, Any]:
+        self.cfg.algo.ponder.update(variant.ponder)
+        return self.flops
 
     @property
     def cfg(self) -> dict[str, Any]:
@@ -84,19 +114,18 @@ class Agent:
     def step(self, variant: Variant | None = None) -> None:
         """One gradient step."""
         if variant:
-            self.cfg.algo.ponder.continuation = variant.continuation
-            self.cfg.algo.ponder.roots = "all" if variant.roots == "all" else 1 / variant.max_halts
+            self.cfg.algo.ponder.update(variant.ponder)
         self.learner.step(self.batch)
 
 
-def compose_agent(settings: Settings, max_halts: int | None) -> dict[str, Any]:
+def compose_agent(settings: Settings, max_halts: int | None, step: str = "refine") -> dict[str, Any]:
     """The configuration of DreamerV3 (`None`), or of ours.
 
     Raises:
         ConfigError: an override is wrong.
     """
     size, changes = SIZES[settings.size]
-    ours = [] if max_halts is None else [f"algo.ponder.max_halts={max_halts}"]
+    ours = [] if max_halts is None else [f"algo.ponder.max_halts={max_halts}", f"algo.ponder.step={step}"]
     overrides = [
         "exp=dnp_crafter_baseline" if max_halts is None else "exp=dnp_crafter",
         f"algo=dreamer_v3_{size}" if max_halts is None else f"algo=dreamer_v3_ponder_{size}",
@@ -118,9 +147,10 @@ def compose_agent(settings: Settings, max_halts: int | None) -> dict[str, Any]:
     return cfg
 
 
-def build_agent(settings: Settings, max_halts: int | None) -> Agent:
+def build_agent(settings: Settings, max_halts: int | None, step: str = "refine") -> Agent:
     """An untrained agent with a random batch."""
-    cfg = compose_agent(settings, max_halts)
+    cfg = compose_agent(settings, max_halts, step)
+    Distribution.set_default_validate_args(cfg.distribution.validate_args)
     fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
     env = make_env(cfg, 0, 0)()
     spaces = env.observation_space, env.action_space
@@ -129,4 +159,5 @@ def build_agent(settings: Settings, max_halts: int | None) -> Agent:
     with redirect_stdout(StringIO()):
         learner = build_learner(fabric, cfg, *spaces)
     batch = learner.batch(cfg.algo.per_rank_sequence_length, cfg.algo.per_rank_batch_size)
-    return Agent(learner, {key: value.to(fabric.device) for key, value in batch.items()}, costs(cfg, *spaces)["flops"])
+    batch = {key: value.to(fabric.device) for key, value in batch.items()}
+    return Agent(learner, batch)

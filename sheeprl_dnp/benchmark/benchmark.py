@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sheeprl_dnp.benchmark.agents import SIZES, Agent, Settings, build_agent, compose_agent, variants
+from sheeprl_dnp.benchmark.agents import SIZES, Settings, build_agent, compose_agent, variants
 from sheeprl_dnp.benchmark.gradient_step import growth_exponents, measure_gradient_steps
 from sheeprl_dnp.benchmark.loss_code import loss_code
 from sheeprl_dnp.benchmark.player import measure_player
@@ -108,30 +108,31 @@ def measure(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         results["training"] = measure_training(settings.device, settings.precision)
     if {"gradient_step", "player"} & set(options.parts):
         progress("agents")
-        agents = {n: build_agent(settings, n) for n in (None, *options.max_halts)}
-        results |= measure_agents(options, agents, device)
+        results |= measure_agents(options, settings, device)
     results["ratios"] = ratios(results)
     results["seconds"] = time.perf_counter() - start
     return results
 
 
-def measure_agents(
-    options: argparse.Namespace, agents: dict[int | None, Agent], device: torch.device
-) -> dict[str, Any]:
+def measure_agents(options: argparse.Namespace, settings: Settings, device: torch.device) -> dict[str, Any]:
+    baseline = build_agent(settings, None)
+    chosen = variants(options.max_halts, baseline.learner.action_space.n)
+    agents = {(step, n): build_agent(settings, n, step) for step, n in sorted({(v.step, v.max_halts) for v in chosen})}
     results, most = {}, max(n for n in options.max_halts if n <= 8 or n == min(options.max_halts))
     if "gradient_step" in options.parts:
         turns = {"rounds": options.rounds, "turn": TURN, "device": device, "on_progress": progress}
-        results["gradient_step"] = measure_gradient_steps(agents, variants(options.max_halts), **turns)
+        results["gradient_step"] = measure_gradient_steps(baseline, agents, chosen, **turns)
         if most > 1:
-            code = loss_code(agents[most], device)
+            code = loss_code(agents["refine", most], device)
             code()
             step = results["gradient_step"][f"n{most}_all"]["seconds"]["median"]
             shares = [seconds_of(code, device) / step for _ in range(10)]
             results["loss_code_share"] = spread(shares)._asdict()
     if "player" in options.parts:
         halting = [n for n in (1, 2, 4, 8) if n <= most] + ["sample"]
+        pondering = {step: agent for (step, n), agent in agents.items() if n == most}
         turns = {"rounds": 3 * options.rounds, "turn": PLAYER_TURN, "device": device, "on_progress": progress}
-        results["player"] = measure_player(agents[None], agents[most], halting=halting, **turns)
+        results["player"] = measure_player(baseline, pondering, halting=halting, **turns)
     return results
 
 
@@ -143,12 +144,12 @@ def ratios(results: dict[str, Any]) -> dict[str, float]:
             if name != "dreamer_v3":
                 main[name] = entry["ratio"]["median"]
                 main[f"{name}_bound"] = entry["bound"]
-        main |= growth_exponents(steps, results["settings"]["max_halts"])
+        main |= growth_exponents(steps)
     if share := results.get("loss_code_share"):
         main["loss_code_share"] = share["median"]
     if player := results.get("player"):
-        main |= {f"player_halt_{rule}": entry["ratio"]["median"] for rule, entry in player["1"].items()}
-        del main["player_halt_dreamer_v3"]
+        rules = {rule: entry["ratio"]["median"] for rule, entry in player["1"].items() if rule != "dreamer_v3"}
+        main |= {f"player_{rule}": ratio for rule, ratio in rules.items()}
     if training := results.get("training"):
         main["training"] = training["ratio"]
     return main

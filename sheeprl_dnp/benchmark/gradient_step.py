@@ -20,7 +20,8 @@ SLOW = 2.0  # seconds of a step whose phases are measured once
 
 
 def measure_gradient_steps(
-    agents: dict[int | None, Agent],
+    baseline: Agent,
+    agents: dict[tuple[str, int], Agent],
     variants: list[Variant],
     *,
     rounds: int,
@@ -31,11 +32,11 @@ def measure_gradient_steps(
     """By name: `dreamer_v3`, and each variant.
 
     Args:
-        agents: by their number of ponder steps, DreamerV3 by `None`.
+        agents: by what a ponder step does, and their number of them.
         turn: the seconds that a turn takes at least.
     """
-    reference = agents[None].step
-    steps: dict[str, Call] = {v.name: lambda v=v: agents[v.max_halts].step(v) for v in variants}
+    reference = baseline.step
+    steps: dict[str, Call] = {v.name: lambda v=v: agents[v.step, v.max_halts].step(v) for v in variants}
     timings: dict[str, Timing] = {}
     for done, timings in enumerate(alternate(reference, steps, rounds=rounds, turn=turn, device=device), start=1):  # noqa: B007
         on_progress(f"gradient steps: round {done} of {rounds}")
@@ -49,9 +50,10 @@ def measure_gradient_steps(
             "phase_seconds": phases(step, device, steps=1 if min(timing.seconds) > SLOW else 3),
             "peak_bytes": peak_memory(step, device),
         }
-    flops = agents[None].flops
     for variant in variants:
-        measured[variant.name] |= bounds(flops, agents[variant.max_halts].flops, variant)
+        measured[variant.name] |= bounds(
+            baseline.flops, agents[variant.step, variant.max_halts].flops_of(variant), variant
+        )
         peak = measured[variant.name]["peak_bytes"]
         measured[variant.name]["memory_ratio"] = peak / measured["dreamer_v3"]["peak_bytes"]
     return measured
@@ -60,14 +62,16 @@ def measure_gradient_steps(
 def bounds(dreamer_v3_flops: dict[str, Any], flops: dict[str, Any], variant: Variant) -> dict[str, float]:
     """What to expect of a variant, as ratios to DreamerV3.
 
-    `bound`: if N trajectories cost N times what one costs; `flops_ratio`: by its own counted operations.
+    `flops_ratio`: by its own counted operations. `bound`: where it imagines N trajectories from each root, if N cost N
+    times what one does; else the same.
     """
-    trajectories, share = (variant.max_halts, 1) if variant.roots == "all" else (1, 1 / variant.max_halts)
     total = dreamer_v3_flops["per_gradient_step"]
-    return {
-        "bound": (dreamer_v3_flops["world_model"] + trajectories * dreamer_v3_flops["behaviour"]) / total,
-        "flops_ratio": (flops["world_model"] + share * flops["behaviour"]) / total,
-    }
+    counted = flops["per_gradient_step"] / total
+    if variant.trajectories == 1:
+        return {"bound": counted, "flops_ratio": counted}
+    trajectories = 1 if "matched" in variant.kind else variant.max_halts
+    behaviour = trajectories * dreamer_v3_flops["behaviour"]
+    return {"bound": (dreamer_v3_flops["world_model"] + behaviour) / total, "flops_ratio": counted}
 
 
 @contextmanager
@@ -129,12 +133,14 @@ def peak_memory(step: Call, device: torch.device) -> int:
     return int(changes.cumsum(0).max())
 
 
-def growth_exponents(measured: dict[str, Any], max_halts: list[int]) -> dict[str, float]:
-    """Of time and memory, for all roots, from 2 ponder steps on."""
-    several = [n for n in max_halts if n > 1]
-    if len(several) < 2:
-        return {}
-    return {
-        "time_exponent": exponent({n: measured[f"n{n}_all"]["ratio"]["median"] for n in several}),
-        "memory_exponent": exponent({n: measured[f"n{n}_all"]["peak_bytes"] for n in several}),
-    }
+def growth_exponents(measured: dict[str, Any]) -> dict[str, float]:
+    """Of time and memory with N, from 2 ponder steps on, by kind of variant."""
+    exponents = {}
+    for kind in ("all", "marginal", "dream"):
+        entries = {
+            int(name[1 : -len(kind) - 1]): entry for name, entry in measured.items() if name.endswith(f"_{kind}")
+        }
+        if len(entries) > 1:
+            exponents[f"{kind}_time_exponent"] = exponent({n: e["ratio"]["median"] for n, e in entries.items()})
+            exponents[f"{kind}_memory_exponent"] = exponent({n: e["peak_bytes"] for n, e in entries.items()})
+    return exponents

@@ -11,7 +11,7 @@ from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedActions
 from sheeprl_dnp.dreamer_v3_ponder.config import batch_states
 from sheeprl_dnp.dreamer_v3_ponder.imagination import Imagination
 from sheeprl_dnp.dreamer_v3_ponder.loss import actor_loss
-from sheeprl_dnp.pondernet import halting_log_probs
+from sheeprl_dnp.halting import halting_log_probs
 
 
 class GivenActor(nn.Module):
@@ -27,10 +27,12 @@ class GivenActor(nn.Module):
         self.root_logits = nn.Parameter(torch.randn(shape[1] // max_halts, max_halts))
         self.later = nn.Parameter(F.logsigmoid(torch.randn(shape[0] - 1, shape[1])))
 
-    def forward(self, states: Tensor, *, halts: Tensor, at_roots: bool) -> PonderedActions:
-        at_first = halting_log_probs(self.root_logits).T.flatten()
-        log_halting = torch.cat((at_first.unsqueeze(0), self.later))
-        return PonderedActions((), (OneHotCategorical(logits=self.action_logits),), halts, log_halting)
+    def forward(self, states: Tensor, *, at: str | Tensor, dreams: None) -> PonderedActions:
+        if isinstance(at, str):  # every step, of the roots
+            log_halting = halting_log_probs(self.root_logits).unsqueeze(0)
+            logits = self.action_logits[0].view(1, *log_halting.shape[1:], -1)
+            return PonderedActions((), (OneHotCategorical(logits=logits),), log_halting, log_halting, None)
+        return PonderedActions((), (OneHotCategorical(logits=self.action_logits[1:-1]),), at, self.later[:-1], None)
 
 
 def loss_code(agent: Agent, device: torch.device) -> Call:
@@ -42,8 +44,8 @@ def loss_code(agent: Agent, device: torch.device) -> Call:
     values = torch.randn(*shape, 1, device=device)
     taken = F.one_hot(torch.randint(actions, shape, device=device), actions).float()
     halts = torch.randint(1, max_halts + 1, shape, device=device)
-    weights = torch.full((shape[1],), 1 / max_halts, device=device)
-    imagination = Imagination(values, taken, values, values[1:], torch.ones_like(values), halts, weights)
+    weights = torch.full((max_halts, shape[1] // max_halts), 1 / max_halts, device=device)
+    imagination = Imagination(values, taken, values, values[1:], torch.ones_like(values), halts, weights, None)
 
     def call() -> None:
         loss = actor_loss(
@@ -51,9 +53,10 @@ def loss_code(agent: Agent, device: torch.device) -> Call:
             imagination,
             torch.zeros((), device=device),
             torch.ones((), device=device),
-            max_halts=max_halts,
+            estimator="trajectories",
             lambda_p=algo.ponder.lambda_p,
             continuation=algo.ponder.continuation,
+            entropy=algo.ponder.entropy,
             objective_mix=algo.actor.objective_mix,
             is_continuous=False,
             actions_dim=(actions,),

@@ -14,7 +14,7 @@ ENVIRONMENTS = (1, 16)
 
 def measure_player(
     baseline: Agent,
-    pondering: Agent,
+    pondering: dict[str, Agent],
     *,
     halting: Sequence[str | int],
     rounds: int,
@@ -22,9 +22,10 @@ def measure_player(
     device: torch.device,
     on_progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    """By number of environments, then by rule (`dreamer_v3`, `sample`, `1` and so on): seconds per call, and ratios.
+    """By number of environments, then by step and rule (`dreamer_v3`, `refine_1`, ...): seconds per call, and ratios.
 
     Args:
+        pondering: by what a ponder step does.
         halting: the rules that are measured, of those of `algo.ponder.halting`.
         turn: the seconds that a turn takes at least.
     """
@@ -32,7 +33,9 @@ def measure_player(
     for environments in ENVIRONMENTS:
         on_progress(f"player: {environments} environments")
         reference = acting(baseline, environments)
-        calls: dict[str, Call] = {str(rule): acting(pondering, environments, rule) for rule in halting}
+        calls: dict[str, Call] = {
+            f"{step}_{rule}": acting(agent, environments, rule) for step, agent in pondering.items() for rule in halting
+        }
         *_, timings = alternate(reference, calls, rounds=rounds, turn=turn, device=device)
         measured[str(environments)] = {
             {"reference": "dreamer_v3"}.get(name, name): {

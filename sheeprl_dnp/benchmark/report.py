@@ -10,11 +10,13 @@ from sheeprl_dnp.study.plotting import COLOURS, legend, new_figure
 
 Results = dict[str, Any]
 RATIOS = [1, 2, 4, 8, 16]  # that the axes are labelled with
-KINDS = {
-    ("all", "sample"): "all roots, sample",
-    ("all", "commit"): "all roots, commit",
-    ("matched", "sample"): "M/N roots, sample",
-    ("matched", "commit"): "M/N roots, commit",
+LABELS = {
+    "all": "all roots, sample",
+    "all_commit": "all roots, commit",
+    "matched": "M/N roots, sample",
+    "matched_commit": "M/N roots, commit",
+    "marginal": "marginal",
+    "dream": "dream, marginal",
 }
 
 
@@ -104,10 +106,11 @@ def growth_figure(results: Results) -> Figure:
     max_halts = results["settings"]["max_halts"]
     figure, axes = new_figure(8, 3.6, 1, 2)
     time, memory = axes[0]
-    for colour, (kind, label) in zip(COLOURS, KINDS.items(), strict=False):
-        entries = [results["gradient_step"][Variant(n, *kind).name] for n in max_halts]
+    for colour, (kind, label) in zip(COLOURS, LABELS.items(), strict=False):
+        entries = {n: results["gradient_step"].get(Variant(n, kind).name) for n in max_halts}
+        max_halts, entries = zip(*((n, entry) for n, entry in entries.items() if entry), strict=True)
         style = {"color": colour, "marker": "o", "markersize": 4, "label": label}
-        if kind == ("all", "sample"):
+        if kind == "all":
             bound = {"color": "#444444", "linestyle": ":", "label": "N times the behaviour's FLOPs"}
             time.plot(max_halts, [entry["bound"] for entry in entries], **bound)
         low, high = ([entry["ratio"][key] for entry in entries] for key in ("low", "high"))

@@ -21,18 +21,30 @@ CPU = torch.device("cpu")
 
 
 def test_each_variant_has_a_name_of_its_own() -> None:
-    names = [variant.name for variant in variants([1, 2, 8])]
+    names = [variant.name for variant in variants([1, 2, 8], actions=6)]
     assert names == [
         *("n1", "n2_all", "n8_all", "n2_matched", "n8_matched"),
         *("n2_all_commit", "n8_all_commit", "n2_matched_commit", "n8_matched_commit"),
+        *("n2_marginal", "n8_marginal", "n2_dream"),
     ]
 
 
 def test_the_bound_counts_the_behaviour_once_for_each_trajectory() -> None:
     baseline = {"world_model": 40, "behaviour": 60, "per_gradient_step": 100}
-    ours = {"world_model": 40, "behaviour": 800}
-    assert bounds(baseline, ours, Variant(8, "all", "sample")) == pytest.approx({"bound": 5.2, "flops_ratio": 8.4})
-    assert bounds(baseline, ours, Variant(8, "matched", "commit")) == pytest.approx({"bound": 1.0, "flops_ratio": 1.4})
+    ours = {"per_gradient_step": 840}
+    assert bounds(baseline, ours, Variant(8, "all")) == pytest.approx({"bound": 5.2, "flops_ratio": 8.4})
+    ours = {"per_gradient_step": 140}
+    assert bounds(baseline, ours, Variant(8, "matched_commit")) == pytest.approx({"bound": 1.0, "flops_ratio": 1.4})
+    assert bounds(baseline, ours, Variant(8, "marginal")) == pytest.approx({"bound": 1.4, "flops_ratio": 1.4})
+
+
+def test_what_is_measured_is_configured_as_a_training_is() -> None:
+    agent = build_agent(SETTINGS, 2)
+    agent.step(Variant(2, "dream"))
+    assert agent.cfg.algo.ponder.estimator == "marginal"
+    agent.step(Variant(2, "matched"))
+    assert (agent.cfg.algo.ponder.estimator, agent.cfg.algo.ponder.roots) == ("trajectories", 0.5)
+    assert torch.distributions.Distribution._validate_args == agent.cfg.distribution.validate_args
 
 
 def test_the_peak_is_what_a_step_has_at_one_time() -> None:
@@ -47,7 +59,7 @@ def test_the_peak_is_what_a_step_has_at_one_time() -> None:
 @pytest.mark.parametrize("max_halts", [None, 2])
 def test_the_phases_fill_the_step(max_halts: int | None) -> None:
     agent = build_agent(SETTINGS, max_halts)
-    seconds = phases(lambda: agent.step(max_halts and Variant(max_halts, "all", "sample")), CPU, steps=1)
+    seconds = phases(lambda: agent.step(max_halts and Variant(max_halts, "all")), CPU, steps=1)
     assert tuple(seconds) == PHASES
     assert all(value > 0 for value in seconds.values())
 
@@ -56,8 +68,8 @@ def test_a_matched_budget_imagines_as_many_trajectories_as_dreamer_v3() -> None:
     agent = build_agent(SETTINGS, 4)
     rows = []
     agent.learner.critic.register_forward_hook(lambda _, __, output: rows.append(output.shape[1]))
-    agent.step(Variant(4, "matched", "commit"))
-    agent.step(Variant(4, "all", "sample"))
+    agent.step(Variant(4, "matched_commit"))
+    agent.step(Variant(4, "all"))
     assert set(rows) == {16, 64}
 
 
@@ -83,12 +95,20 @@ def test_the_main_ratios_are_those_of_the_parts(measured: tuple[dict[str, Any], 
     assert ratios["n4_all"] == steps["n4_all"]["ratio"]["median"]
     assert 1 < ratios["n2_all_bound"] < ratios["n4_all_bound"] < 4
     assert ratios["n1_bound"] == ratios["n4_matched_bound"] == 1
-    assert ratios["player_halt_1"] == player["1"]["1"]["ratio"]["median"]
-    assert {"n1", "n4_matched", "time_exponent", "memory_exponent", "loss_code_share"} <= ratios.keys()
+    assert ratios["player_refine_1"] == player["1"]["refine_1"]["ratio"]["median"]
+    assert {
+        "n1",
+        "n4_marginal",
+        "n4_dream",
+        "all_time_exponent",
+        "dream_memory_exponent",
+        "loss_code_share",
+    } <= ratios.keys()
     assert all(value > 0 for name, value in ratios.items() if not name.endswith("exponent"))
     assert 0 < steps["dreamer_v3"]["peak_bytes"] <= steps["n4_all"]["peak_bytes"]
     assert list(player) == ["1", "16"]
-    assert list(player["16"]) == ["dreamer_v3", "1", "2", "4", "sample"]
+    rules = [f"{step}_{rule}" for step in ("dream", "refine") for rule in (1, 2, 4, "sample")]
+    assert list(player["16"]) == ["dreamer_v3", *rules]
 
 
 def test_the_report_has_every_variant_and_a_figure(measured: tuple[dict[str, Any], Path]) -> None:
@@ -106,7 +126,9 @@ def test_json_is_all_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None
         == 0
     )
     results = json.loads(capsys.readouterr().out)
-    assert results["ratios"].keys() == {"player_halt_1", "player_halt_2", "player_halt_sample"}
+    assert results["ratios"].keys() == {
+        f"player_{step}_{rule}" for step in ("refine", "dream") for rule in (1, 2, "sample")
+    }
 
 
 @pytest.mark.parametrize(
