@@ -54,7 +54,9 @@ def test_a_size_is_that_of_dreamer_v3_with_what_ponders(size: str) -> None:
     assert differing_keys(stock, ours) - described == ponder | names
 
 
-@pytest.mark.parametrize("name", ["dnp_crafter", "dnp_crafter_small", "dnp_lights_out"])
+@pytest.mark.parametrize(
+    "name", ["dnp_crafter", "dnp_crafter_small", "dnp_crafter_symbolic_small", "dnp_lights_out", "dnp_sokoban"]
+)
 def test_an_experiment_differs_from_its_baseline_only_in_what_ponders(name: str) -> None:
     ours, baseline = experiment(f"exp={name}"), experiment(f"exp={name}_baseline")
     named_after_the_algorithm = ("exp_name", "root_dir", "run_name", "metric.logger", "model_manager", "algo.name")
