@@ -40,7 +40,6 @@ class Sokoban(gym.Env):
         worlds: `training` (each run and environment has its own rooms), `validation` or `evaluation` (rooms in layouts
             that are kept for it, determined by `seed` alone).
         rank: the index of the environment, over all processes.
-        num_envs: without effect; the configurations of earlier versions have it.
 
     Raises:
         ConfigError: an argument isn't allowed.
@@ -57,7 +56,6 @@ class Sokoban(gym.Env):
         seed: int | None = None,
         worlds: str = "training",
         rank: int = 0,
-        num_envs: int | None = None,
     ) -> None:
         check_arguments(size, boxes, difficulty, max_moves)
         self.size, self.boxes, self.range, self.max_moves = size, boxes, tuple(difficulty), max_moves
