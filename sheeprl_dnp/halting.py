@@ -1,6 +1,7 @@
 """When a PonderNet halts (Banino et al. 2021, arXiv 2107.05407): the distribution, its prior, and how they differ."""
 
 import math
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -59,3 +60,24 @@ def check_lambda_p(lambda_p: float) -> None:
     """Raises a `ValueError` unless `lambda_p` is strictly between 0 and 1."""
     if not 0 < lambda_p < 1:
         raise ValueError(f"`lambda_p` must be strictly between 0 and 1, got {lambda_p}")
+
+
+def is_whole_number(value: object) -> bool:
+    """Whether it is an integer of Python or of NumPy, and not a truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def drawn_hazard(like: Tensor, halting: str, threshold: float) -> Tensor:
+    """The cumulative hazard `-sum_{i<=n} log(1 - lambda_i)` at which each row of `like` halts by a rule: `[batch]`.
+
+    Raises:
+        ValueError: `halting` is no rule, or `threshold` isn't above 0 and up to 1.
+    """
+    if halting == "sample":
+        # An exponential draw is at most h with probability 1 - exp(-h), as p is up to the step of the hazard h
+        return torch.empty(len(like), device=like.device).exponential_()
+    if halting != "threshold":
+        raise ValueError(f"`halting` must be 'sample', 'threshold' or a number of steps from 1, got {halting!r}")
+    if not 0 < threshold <= 1:
+        raise ValueError(f"`threshold` must be above 0 and up to 1, got {threshold}")
+    return torch.full((len(like),), -math.log1p(-threshold) if threshold < 1 else math.inf, device=like.device)

@@ -4,9 +4,7 @@ A step module is applied up to N = `max_steps` times. After step n it halts with
 halts at step n with probability `p_n = lambda_n * prod_{i<n} (1 - lambda_i)`, the last step taking what is left.
 """
 
-import math
 from collections.abc import Callable
-from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -15,25 +13,13 @@ from torch import Tensor, nn
 
 from sheeprl_dnp.halting import (
     check_lambda_p,
+    drawn_hazard,
     expected_steps,
-    halting_head,
     halting_log_probs,
-    kl_from_prior,
+    is_whole_number,
     log_prior,
 )
-
-__all__ = [
-    "Halted",
-    "PonderLoss",
-    "PonderNet",
-    "PonderOutput",
-    "PonderSteps",
-    "expected_steps",
-    "halting_head",
-    "halting_log_probs",
-    "kl_from_prior",
-    "log_prior",
-]
+from sheeprl_dnp.halting import halting_head as halting_head  # a part of what a user builds a net from
 
 Inputs = Tensor | tuple[Tensor, ...]  # [batch, ...] each
 
@@ -51,10 +37,13 @@ class PonderSteps(NamedTuple):
     """Each ponder step of a batch at which it can halt: all N, or the last alone where nothing halts before."""
 
     outputs: Tensor  # [batch, N, output_dim]
-    states: Tensor  # [batch, N, hidden_size]
     logits: Tensor  # [batch, N], of lambda_n; the last one has no effect
-    log_probs: Tensor  # [batch, N], log p_n
-    steps: Tensor  # [N], n, from 1
+    first: int  # the number of the first of them
+
+    @property
+    def log_probs(self) -> Tensor:
+        """`log p_n`, `[batch, N]`."""
+        return halting_log_probs(self.logits)
 
 
 class Halted(NamedTuple):
@@ -73,7 +62,7 @@ class PonderNet(nn.Module):
             step before (`[batch, hidden_size]`) to `[batch, output_dim]` outputs. At the first step the state is
             `initial_state`; where that isn't given, zeros if the module has a `hidden_size`, else `None`. A module that
             computes several steps at once has `unroll(x, state, steps)`, which gives outputs and states
-            `[batch, steps, ...]`.
+            `[batch, steps, ...]`; one that computes a step without all those before has `last(x, state, steps)`.
         halting_module: `[batch, hidden_size] -> [batch, 1]`, the logits of `lambda_n` from the state of the step.
             `None`: it never halts before the last step.
         max_steps: N, the last step, which always halts.
@@ -104,31 +93,35 @@ class PonderNet(nn.Module):
 
     def forward(self, x: Inputs, initial_state: Tensor | None = None) -> PonderOutput:
         """Computes every step (training): the halting-weighted output, and the steps that it weighs."""
-        every = self.every_step(x, initial_state)
-        probs = every.log_probs.exp()
-        weighted = torch.einsum("bn,bn...->b...", probs.to(every.outputs.dtype), every.outputs)
-        return PonderOutput(weighted, probs, every.outputs, every.states)
+        outputs, states = self._unroll(x, initial_state)
+        probs = self.weigh(outputs, states).log_probs.exp()
+        weighted = torch.einsum("bn,bn...->b...", probs.to(outputs.dtype), outputs)
+        return PonderOutput(weighted, probs, outputs, states)
 
     def every_step(self, x: Inputs, initial_state: Tensor | None = None) -> PonderSteps:
-        """Computes every step."""
+        """Computes every step at which it can halt, with its probability."""
+        if self.halting_module is None:
+            output = self._ponder_fixed(x, initial_state, self.max_steps).output.unsqueeze(1)
+            return PonderSteps(output, torch.zeros(len(output), 1, device=output.device), self.max_steps)
+        return self.weigh(*self._unroll(x, initial_state))
+
+    def weigh(self, outputs: Tensor, states: Tensor) -> PonderSteps:
+        """As `every_step`, of outputs and states of all the steps, `[batch, N, ...]`."""
+        if self.halting_module is None:
+            nothing = torch.zeros(len(outputs), 1, device=outputs.device)
+            return PonderSteps(outputs[:, -1:], nothing, self.max_steps)
+        return PonderSteps(outputs, self._halting_logits(states.flatten(0, 1)).view(outputs.shape[:2]), 1)
+
+    def _unroll(self, x: Inputs, initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The outputs and the states of every step, `[batch, N, ...]`."""
         if hasattr(self.step_module, "unroll"):
-            return self.weigh(*self.step_module.unroll(x, initial_state, self.max_steps))
+            return self.step_module.unroll(x, initial_state, self.max_steps)
         outputs, states, state = [], [], self._first_state(x, initial_state)
         for _ in range(self.max_steps):
             output, state = self.step_module(x, state)
             outputs.append(output)
             states.append(state)
-        kept = slice(None) if self.halting_module else slice(-1, None)
-        return self.weigh(torch.stack(outputs[kept], 1), torch.stack(states[kept], 1))
-
-    def weigh(self, outputs: Tensor, states: Tensor) -> PonderSteps:
-        """The steps of `outputs` and `states`, `[batch, N, ...]`, at which it can halt, with their probabilities."""
-        steps = torch.arange(1, self.max_steps + 1, device=outputs.device)
-        if self.halting_module is None:
-            nothing = torch.zeros(len(outputs), 1, device=outputs.device)
-            return PonderSteps(outputs[:, -1:], states[:, -1:], nothing, nothing, steps[-1:])
-        logits = self._halting_logits(states.flatten(0, 1)).view(outputs.shape[:2])
-        return PonderSteps(outputs, states, logits, halting_log_probs(logits), steps)
+        return torch.stack(outputs, 1), torch.stack(states, 1)
 
     def act(
         self,
@@ -162,15 +155,15 @@ class PonderNet(nn.Module):
     @staticmethod
     def choose(every: PonderSteps, halting: str | Tensor = "sample", threshold: float = 0.5) -> Halted:
         """Where each row halts, of steps that are all computed; arguments and results are those of `act`."""
-        log_probs = None
         if isinstance(halting, Tensor):
-            index = halting - every.steps[0]
-            log_probs = every.log_probs.gather(1, index.unsqueeze(1)).squeeze(1)
+            index = (halting - every.first).unsqueeze(1)
+            log_probs = every.log_probs.gather(1, index).squeeze(1)
         else:
-            hazard = drawn_hazard(every.outputs[:, 0], halting, threshold)
-            index = (F.softplus(every.logits[:, :-1]).cumsum(1) < hazard.unsqueeze(1)).sum(1)
-        rows = torch.arange(len(index), device=index.device)
-        return Halted(every.outputs[rows, index], every.steps[index], log_probs)
+            hazard, log_probs = drawn_hazard(every.outputs, halting, threshold), None
+            index = (F.softplus(every.logits[:, :-1]).cumsum(1) < hazard.unsqueeze(1)).sum(1, keepdim=True)
+        outputs = every.outputs.flatten(2)
+        output = outputs.gather(1, index.unsqueeze(2).expand(-1, -1, outputs.shape[2]))
+        return Halted(output.view(len(index), *every.outputs.shape[2:]), index.squeeze(1) + every.first, log_probs)
 
     def _is_static(self, x: Inputs) -> bool:
         if self.static is None:
@@ -189,8 +182,8 @@ class PonderNet(nn.Module):
 
     def _ponder_fixed(self, x: Inputs, state: Tensor | None, last: int) -> Halted:
         """Every row halts at the step `last`, whatever its probability."""
-        if hasattr(self.step_module, "unroll"):
-            output = self.step_module.unroll(x, state, last)[0][:, -1]
+        if hasattr(self.step_module, "last"):
+            output = self.step_module.last(x, state, last)
         else:
             state = self._first_state(x, state)
             for _ in range(last):
@@ -236,27 +229,6 @@ class PonderNet(nn.Module):
         padded = F.pad(nn.utils.rnn.pad_sequence(logits), (0, self.max_steps - len(logits)))  # [batch, max_steps]
         log_probs = halting_log_probs(padded.index_select(0, back)).gather(1, steps.unsqueeze(1) - 1).squeeze(1)
         return Halted(torch.cat(outputs[::-1]).index_select(0, back), steps, log_probs)
-
-
-def is_whole_number(value: object) -> bool:
-    """Whether it is an integer of Python or of NumPy, and not a truth value."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def drawn_hazard(like: Tensor, halting: str, threshold: float) -> Tensor:
-    """The cumulative hazard `-sum_{i<=n} log(1 - lambda_i)` at which each row of `like` halts by a rule: `[batch]`.
-
-    Raises:
-        ValueError: as `PonderNet.act`.
-    """
-    if halting == "sample":
-        # An exponential draw is at most h with probability 1 - exp(-h), as p is up to the step of the hazard h
-        return torch.empty(len(like), device=like.device).exponential_()
-    if halting != "threshold":
-        raise ValueError(f"`halting` must be 'sample', 'threshold' or a number of steps from 1, got {halting!r}")
-    if not 0 < threshold <= 1:
-        raise ValueError(f"`threshold` must be above 0 and up to 1, got {threshold}")
-    return torch.full((len(like),), -math.log1p(-threshold) if threshold < 1 else math.inf, device=like.device)
 
 
 def batch_of(x: Inputs) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from lightning.fabric import Fabric
 from sheeprl.utils.fabric import update
 from sheeprl_dnp.dreamer_v3_ponder.loss import halting_weighted_mean
-from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, weighted_quantile
+from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, weighted_quantiles
 
 def main(fabric):
     torch.manual_seed(0)
@@ -25,9 +25,9 @@ def main(fabric):
     weights = logits.softmax(1)
     rank = fabric.global_rank
     moments = WeightedMoments(decay=0.0, max_=1.0)
-    offset, scale = moments(values[rank], fabric, weights[rank].flatten())
+    offset, scale = moments(values[rank], fabric, weights[rank])
     spread = weights.reshape(2, 1, 20, 1).expand_as(values)
-    low, high = (weighted_quantile(values, spread, q) for q in (0.05, 0.95))
+    low, high = weighted_quantiles(values, spread, (0.05, 0.95))
     torch.testing.assert_close((offset, scale), (low, torch.clamp(high - low, min=1.0)))
 
     parameter = torch.nn.Parameter(torch.ones(()))

@@ -28,11 +28,9 @@ class GivenActor(nn.Module):
         self.later = nn.Parameter(F.logsigmoid(torch.randn(shape[0] - 1, shape[1])))
 
     def forward(self, states: Tensor, *, at: str | Tensor, dreams: None) -> PonderedActions:
-        if isinstance(at, str):  # every step, of the roots
-            log_halting = halting_log_probs(self.root_logits).unsqueeze(0)
-            logits = self.action_logits[0].view(1, *log_halting.shape[1:], -1)
-            return PonderedActions((), (OneHotCategorical(logits=logits),), log_halting, log_halting, None)
-        return PonderedActions((), (OneHotCategorical(logits=self.action_logits[1:-1]),), at, self.later[:-1], None)
+        at_roots = halting_log_probs(self.root_logits).T.reshape(1, -1)
+        log_halting = torch.cat((at_roots, self.later[:-1]))
+        return PonderedActions((), (OneHotCategorical(logits=self.action_logits[:-1]),), at, log_halting, None)
 
 
 def loss_code(agent: Agent, device: torch.device) -> Call:

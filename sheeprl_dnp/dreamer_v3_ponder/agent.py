@@ -119,7 +119,8 @@ class PonderActor(nn.Module):
             at = at.flatten()
         elif at == "every":
             every = every or ponder.every_step(inputs)
-            return Halted(every.outputs, every.steps.expand_as(every.log_probs), every.log_probs), dreams
+            steps = torch.arange(every.first, ponder.max_steps + 1, device=features.device)
+            return Halted(every.outputs, steps.expand_as(every.logits), every.log_probs), dreams
         if every:
             return ponder.choose(every, at, threshold), dreams
         return ponder.act(inputs, halting=at, threshold=threshold), dreams

@@ -5,7 +5,7 @@ from typing import Any
 
 from sheeprl.algos.dreamer_v2.utils import reinforce_weight
 
-from sheeprl_dnp.pondernet import is_whole_number
+from sheeprl_dnp.halting import is_whole_number
 from sheeprl_dnp.runs import ConfigError
 
 STEPS = ("refine", "dream")

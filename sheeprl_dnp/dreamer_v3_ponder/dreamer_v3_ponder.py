@@ -62,8 +62,9 @@ def behaviour_learning(
     terminated: Tensor,
     is_continuous: bool,
     actions_dim: Sequence[int],
+    logs: bool = True,
 ) -> dict[str, Tensor]:
-    """One update of the actor and one of the critic, on N trajectories imagined from each root state of the batch.
+    """One update of the actor and one of the critic, on trajectories imagined from the roots, states of the batch.
 
     Returns:
         The metrics, by the names they are logged with.
@@ -100,6 +101,7 @@ def behaviour_learning(
             is_continuous=is_continuous,
             actions_dim=tuple(int(dim) for dim in actions_dim),
             ent_coef=actor_cfg.ent_coef,
+            logs=logs and ponder.learn_halting,
         )
     actor_grads = update(
         fabric, loss.policy + ponder.beta * loss.kl, actor_optimizer, actor_cfg.clip_gradients, error_if_nonfinite=False
@@ -114,7 +116,7 @@ def behaviour_learning(
         "Loss/policy_loss": loss.policy.detach(),
         "Loss/value_loss": value_loss.detach(),
         **{name: norm.mean().detach() for name, norm in grads.items() if norm is not None},
-        **(loss.metrics if ponder.learn_halting else {}),
+        **loss.metrics,
     }
 
 
@@ -140,6 +142,7 @@ def train(
 
     `player_steps` has the ponder steps of the player since the last update.
     """
+    logs = aggregator is not None and not aggregator.disabled
     posteriors, recurrent_states, metrics = dreamer_v3.world_model_learning(
         fabric, cfg, world_model, world_optimizer, data
     )
@@ -158,8 +161,9 @@ def train(
         data["terminated"],
         is_continuous,
         actions_dim,
+        logs=logs,
     )
-    if aggregator and not aggregator.disabled:
+    if logs:
         for name, value in metrics.items():
             aggregator.update(name, value)
         if (steps := player_steps.compute_and_reset()) is not None:

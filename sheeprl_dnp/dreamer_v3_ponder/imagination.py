@@ -7,7 +7,6 @@ from sheeprl.algos.dreamer_v2.agent import WorldModel
 from sheeprl.algos.dreamer_v3.dreamer_v3 import imagine as imagine_trajectories
 from torch import Tensor, nn
 
-from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedActions
 from sheeprl_dnp.dreamer_v3_ponder.steps import Dreams
 
 
@@ -37,38 +36,31 @@ class ImaginedActor:
     def __init__(self, actor: nn.Module, copies: int, continuation: str) -> None:
         self.actor = actor
         self.copies = copies
-        self.commits = continuation == "commit"
+        self.commits = continuation == "commit" and copies > 1
         self.halts: list[Tensor] = []
         self.dreams: list[Dreams] = []
-        self.weights: Tensor | None = None
 
     def __call__(self, states: Tensor, clip: bool) -> tuple:
-        pondered = self._act(states, clip)
-        if self.weights is None:
-            self.weights = states.new_ones(1, states.shape[1])
+        if not self.halts:
+            at = self._at_roots(states)
+        else:
+            at = self.halts[0] if self.commits else "sample"
+        pondered = self.actor(states, clip=clip, at=at, ahead=True)
+        if not self.halts:
+            roots = states.shape[1] // self.copies
+            one = self.copies == 1
+            self.weights = states.new_ones(1, roots) if one else pondered.log_halting.exp().detach().view(-1, roots)
         self.halts.append(pondered.halts)
         if pondered.dreams:
             self.dreams.append(pondered.dreams)
         return pondered.actions, pondered.policies
 
-    def _act(self, states: Tensor, clip: bool) -> PonderedActions:
-        if self.copies > 1 and not self.halts:
-            return self._act_at_roots(states[:, : states.shape[1] // self.copies], clip)
-        at = self.halts[0] if self.commits and self.halts else "sample"
-        return self.actor(states, clip=clip, at=at, ahead=True)
-
-    def _act_at_roots(self, roots: Tensor, clip: bool) -> PonderedActions:
-        """Each copy of a root acts at its own ponder step, which is computed once."""
-        pondered = self.actor(roots, clip=clip, at="every", ahead=True)
-        self.weights = pondered.log_halting[0].exp().detach().T.contiguous()
-        dreams = pondered.dreams and Dreams(*(part.repeat(1, self.copies, 1) for part in pondered.dreams))
-        actions = tuple(as_rows(action) for action in pondered.actions)
-        return PonderedActions(actions, (), as_rows(pondered.halts), None, dreams)
-
-
-def as_rows(every: Tensor) -> Tensor:
-    """What every ponder step of the roots gave, `[*, M, N, ...]`, as rows of an `Imagination`, `[*, N*M, ...]`."""
-    return every.transpose(1, 2).flatten(1, 2)
+    def _at_roots(self, states: Tensor) -> str | Tensor:
+        """The c-th copy of a root acts at ponder step c, where there are several."""
+        if self.copies == 1:
+            return "sample"
+        steps = torch.arange(1, self.copies + 1, device=states.device)
+        return steps.repeat_interleave(states.shape[1] // self.copies).unsqueeze(0)
 
 
 def imagine(

@@ -30,7 +30,7 @@ from sheeprl.utils.distribution import entropy as policy_entropy
 from torch import Tensor, nn
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedActions
-from sheeprl_dnp.dreamer_v3_ponder.imagination import Imagination, as_rows
+from sheeprl_dnp.dreamer_v3_ponder.imagination import Imagination
 from sheeprl_dnp.dreamer_v3_ponder.steps import Dreams
 from sheeprl_dnp.dreamer_v3_ponder.utils import halt_mass_key
 from sheeprl_dnp.halting import expected_steps, kl_from_prior
@@ -39,7 +39,7 @@ from sheeprl_dnp.halting import expected_steps, kl_from_prior
 class ActorLoss(NamedTuple):
     policy: Tensor  # scalar: what an estimator gives
     kl: Tensor  # scalar: KL(p(z_0) || p_G), in nats, not yet times beta
-    metrics: dict[str, Tensor]  # by the names they are logged with
+    metrics: dict[str, Tensor]  # by the names they are logged with, if they are
 
 
 def trajectories_loss(
@@ -54,22 +54,16 @@ def trajectories_loss(
     continuation: str,
 ) -> tuple[Tensor, Tensor]:
     """`actor_loss` from one trajectory for each ponder step of a first action, weighed by its probability."""
-    weights = imagination.weights  # [N, M]
-    at_roots = actor(
-        imagination.trajectories[:1, : weights.shape[1]].detach(), at="every", dreams=_of_roots(imagination)
-    )
-    terms = [[as_rows(term) for term in _terms(at_roots, [_of_steps(action[:1], weights) for action in actions])]]
-    if len(advantage) > 1:
-        dreams = imagination.dreams and Dreams(*(part[1:-1] for part in imagination.dreams))
-        later = actor(imagination.trajectories[1:-1].detach(), at=imagination.halts[1:-1], dreams=dreams)
-        terms.append(_terms(later, [action[1:-1] for action in actions]))
-    log_probs, entropies, log_halting = (torch.cat(term).unsqueeze(-1) for term in zip(*terms, strict=True))
-    bonus = ent_coef * entropies  # [H, N*M, 1]
+    dreams = imagination.dreams and Dreams(*(part[:-1] for part in imagination.dreams))
+    pondered = actor(imagination.trajectories[:-1].detach(), at=imagination.halts[:-1], dreams=dreams)
+    terms = _terms(pondered, [action[:-1] for action in actions])
+    log_probs, entropies, log_halting = (term.unsqueeze(-1) for term in terms)  # [H, N*M, 1]
+    bonus = ent_coef * entropies
     halting = log_halting * (advantage + bonus).detach()
     if continuation == "commit":  # one halt for the whole trajectory
         halting = torch.cat((halting[:1], torch.zeros_like(halting[1:])))
     per_state = imagination.discount[:-1].detach() * (objective(log_probs) + bonus + halting)
-    return -halting_weighted_mean(per_state, weights), at_roots.log_halting[0]
+    return -halting_weighted_mean(per_state, imagination.weights), log_halting[0].view(imagination.weights.shape).T
 
 
 def marginal_loss(
@@ -114,10 +108,12 @@ def actor_loss(
     is_continuous: bool,
     actions_dim: Sequence[int],
     ent_coef: float,
+    logs: bool = True,
 ) -> ActorLoss:
     """The loss of the actor on imagined trajectories, from the normalisation of the returns (`offset`, `invscale`).
 
-    `objective_mix`, `is_continuous`, `actions_dim` and `ent_coef` are those of SheepRL's `actor_loss`.
+    `objective_mix`, `is_continuous`, `actions_dim` and `ent_coef` are those of SheepRL's `actor_loss`; `logs`: whether
+    there are metrics.
     """
     advantage = (imagination.lambda_values - offset) / invscale - (imagination.values[:-1] - offset) / invscale
 
@@ -135,7 +131,7 @@ def actor_loss(
         continuation=continuation,
     )
     kl = kl_from_prior(log_halting, lambda_p).mean()
-    return ActorLoss(policy, kl, halting_metrics(log_halting.detach(), kl.detach()))
+    return ActorLoss(policy, kl, halting_metrics(log_halting.detach(), kl.detach()) if logs else {})
 
 
 def halting_metrics(log_halting: Tensor, kl: Tensor) -> dict[str, Tensor]:
@@ -168,14 +164,3 @@ def _terms(pondered: PonderedActions, actions: Sequence[Tensor]) -> tuple[Tensor
     log_probs = [p.log_prob(action) for p, action in zip(pondered.policies, actions, strict=True)]
     entropies = [policy_entropy(p) for p in pondered.policies]
     return torch.stack(log_probs, -1).sum(-1), torch.stack(entropies, -1).sum(-1), pondered.log_halting
-
-
-def _of_roots(imagination: Imagination) -> Dreams | None:
-    """The dreams of the roots, each once: `[1, M, N-1]`."""
-    roots = imagination.weights.shape[1]
-    return imagination.dreams and Dreams(*(part[:1, :roots] for part in imagination.dreams))
-
-
-def _of_steps(rows: Tensor, weights: Tensor) -> Tensor:
-    """The inverse of `as_rows`: `[1, N*M, A]` to `[1, M, N, A]`."""
-    return rows.view(1, *weights.shape, -1).transpose(1, 2)

@@ -15,7 +15,7 @@ from sheeprl.algos.dreamer_v3.agent import Actor
 from sheeprl.algos.dreamer_v3.utils import Moments
 from sheeprl.utils.distribution import BernoulliSafeMode, TwoHotEncodingDistribution
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, OneHotCategoricalStraightThrough
+from torch.distributions import Distribution, OneHotCategoricalStraightThrough
 
 from sheeprl_dnp.halting import halting_head
 
@@ -58,8 +58,19 @@ class Refine(nn.Module):
 
     def forward(self, inputs: tuple[Tensor, Tensor], state: Tensor | None) -> tuple[Tensor, Tensor]:
         features, projected = inputs
-        state = features if state is None else self.rest(projected + self.from_step(state))
+        state = features if state is None else self.rest(torch.addmm(projected, state, self.from_step.weight.T))
         return state, state
+
+    def unroll(
+        self, inputs: tuple[Tensor, Tensor], state: Tensor | None, steps: int, dreams: None = None
+    ) -> tuple[Tensor, Tensor]:
+        """So many steps: the features, which are the states too, `[rows, steps, D]`."""
+        features = []
+        for _ in range(steps):
+            state, _ = self(inputs, state)
+            features.append(state)
+        features = torch.stack(features, 1)
+        return features, features
 
     def policies(
         self, features: Tensor, heads: Actor, greedy: bool, mask: dict[str, Tensor] | None, clip: bool
@@ -106,9 +117,11 @@ class Lookahead:
         Returns:
             `[rows, n]`.
         """
+        if not actions.shape[1]:
+            return latents.new_zeros(actions.shape)
         outcomes = self._outcomes(latents, actions)  # [1, rows * n, L]
         rewards = TwoHotEncodingDistribution(self.world_model.reward_model(outcomes), dims=1).mean
-        continues = Independent(BernoulliSafeMode(logits=self.world_model.continue_model(outcomes)), 1).mode
+        continues = BernoulliSafeMode(logits=self.world_model.continue_model(outcomes)).mode
         states = torch.cat((latents.unsqueeze(0), outcomes), 1)
         values = TwoHotEncodingDistribution(self.critic(states), dims=1).mean
         before, after = values.split((len(latents), outcomes.shape[1]), 1)
@@ -120,10 +133,17 @@ class Lookahead:
         rssm = self.world_model.rssm
         states = latents.unsqueeze(1).expand(-1, actions.shape[1], -1).flatten(0, 1).unsqueeze(0)
         stochastic, recurrent = states.split((states.shape[-1] - self.recurrent_size, self.recurrent_size), -1)
-        one_hot = F.one_hot(actions.flatten(), self.actions).to(states.dtype).unsqueeze(0)
-        recurrent = rssm.recurrent_model(torch.cat((stochastic, one_hot), -1), recurrent)
-        _, stochastic = rssm._transition(recurrent, sample_state=False)
-        return torch.cat((stochastic.view(*recurrent.shape[:-1], -1), recurrent), -1)
+        taken = one_hot(actions.flatten().unsqueeze(0), self.actions).to(states.dtype)
+        recurrent = rssm.recurrent_model(torch.cat((stochastic, taken), -1), recurrent)
+        # As `_transition(recurrent, sample_state=False)`, whose uniform mixture changes no mode
+        logits = rssm.transition_model(recurrent).unflatten(-1, (-1, rssm.discrete))
+        stochastic = one_hot(logits.argmax(-1), rssm.discrete).flatten(-2).to(states.dtype)
+        return torch.cat((stochastic, recurrent), -1)
+
+
+def one_hot(classes: Tensor, count: int) -> Tensor:
+    """As PyTorch's function of this name, which reads its input on some devices: `[*]` to bool `[*, count]`."""
+    return classes.unsqueeze(-1) == torch.arange(count, device=classes.device)
 
 
 def returns_scale(moments: Moments) -> Tensor:
@@ -158,15 +178,16 @@ class Dream(nn.Module):
         """`log pi_1` (`[rows, A]`), the latent states, and the features' share of the halting logit (`[rows, 1]`)."""
         logits = heads._uniform_mix(heads.mlp_heads[0](features))
         log_policy = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-        nothing = torch.zeros_like(log_policy[:, :1])
-        share = nothing if self.from_features is None else self.from_features(features).to(log_policy.dtype)
-        return log_policy, latents.to(log_policy.dtype), share
+        latents = latents.to(log_policy.dtype)
+        if self.from_features is None:
+            return log_policy, latents, torch.zeros_like(log_policy[:, :1])
+        return log_policy, latents, self.from_features(features).to(log_policy.dtype)
 
     def look_ahead(self, inputs: tuple[Tensor, ...], steps: int) -> Dreams:
         """The dreams of so many steps, all at once."""
         log_policy, latents, _ = inputs
         actions = log_policy.sort(dim=-1, descending=True, stable=True).indices[:, : steps - 1]
-        return Dreams(actions, self.lookahead.gains(latents, actions) if steps > 1 else log_policy[:, :0].detach())
+        return Dreams(actions, self.lookahead.gains(latents, actions))
 
     def unroll(
         self, inputs: tuple[Tensor, ...], state: Tensor | None, steps: int, dreams: Dreams | None = None
@@ -179,12 +200,19 @@ class Dream(nn.Module):
         assert state is None, "its first step has no state"
         log_policy, _, from_features = inputs
         actions, gains = dreams or self.look_ahead(inputs, steps)
-        dreamed = F.one_hot(actions, log_policy.shape[-1]) * gains.unsqueeze(-1)  # [rows, steps-1, A]
-        known = F.pad(dreamed.cumsum(1), (0, 0, 1, 0))
-        policies = self._improved(log_policy.unsqueeze(1), known)
+        dreamed = one_hot(actions, log_policy.shape[-1]) * gains.unsqueeze(-1)  # [rows, steps-1, A]
+        policies = self._improved(log_policy.unsqueeze(1), F.pad(dreamed.cumsum(1), (0, 0, 1, 0)))
         best = F.pad(gains.cummax(1).values, (1, 0))
         numbers = torch.arange(1, steps + 1, device=best.device).expand_as(best)
         return policies, self._seen(from_features.expand_as(best), best, policies, numbers)
+
+    def last(self, inputs: tuple[Tensor, ...], state: None, steps: int) -> Tensor:
+        """The policy of the last of so many steps, `[rows, A]`, all of whose dreams are dreamed at once."""
+        log_policy = inputs[0]
+        if steps == 1:
+            return log_policy
+        actions, gains = self.look_ahead(inputs, steps)
+        return self._improved(log_policy, torch.zeros_like(log_policy).scatter(1, actions, gains))
 
     def forward(self, inputs: tuple[Tensor, ...], state: Tensor | None) -> tuple[Tensor, Tensor]:
         """One step. Its state: what the halting unit sees, then the gain of each action, -inf where not dreamed of."""

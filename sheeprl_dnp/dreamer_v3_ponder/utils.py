@@ -1,5 +1,6 @@
 """What SheepRL looks up by name beside an algorithm, and the normalisation of the returns under halting weights."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from sheeprl.algos.dreamer_v3.utils import AGGREGATOR_KEYS as DREAMER_V3_AGGREGA
 from sheeprl.algos.dreamer_v3.utils import MODELS_TO_REGISTER, Moments
 from torch import Tensor
 
-__all__ = ["AGGREGATOR_KEYS", "MODELS_TO_REGISTER", "WeightedMoments", "add_ponder_metrics", "weighted_quantile"]
+__all__ = ["AGGREGATOR_KEYS", "MODELS_TO_REGISTER", "WeightedMoments", "add_ponder_metrics", "weighted_quantiles"]
 
 HALTING_KEYS = {"Ponder/expected_steps", "Ponder/halting_entropy", "Ponder/kl"}
 PLAYER_KEYS = {"Ponder/player_steps"}
@@ -30,10 +31,17 @@ def add_ponder_metrics(cfg: dict[str, Any]) -> None:
         cfg.metric.aggregator.metrics.setdefault(name, metric)
 
 
-def weighted_quantile(values: Tensor, weights: Tensor, q: float) -> Tensor:
-    """The quantile `q` of weighted values, linearly interpolated: `torch.quantile` where all weights are equal.
+def weighted_quantiles(values: Tensor, weights: Tensor, qs: Sequence[float]) -> Tensor:
+    """Quantiles of weighted values, linearly interpolated: `torch.quantile` where all weights are equal.
 
     The k-th smallest of n values stands at `S_k / S_n`, with `S_k = (k - 1) w_k + (n - 1) sum_{i<k} w_i`.
+
+    Args:
+        values, weights: of the same shape.
+        qs: from 0 to 1.
+
+    Returns:
+        One for each of `qs`, float32.
     """
     # Apple's GPU has no float64
     dtype = torch.float32 if values.device.type == "mps" else torch.float64
@@ -43,12 +51,12 @@ def weighted_quantile(values: Tensor, weights: Tensor, q: float) -> Tensor:
     below = weights.cumsum(0) - weights
     positions = torch.arange(n, device=values.device) * weights + (n - 1) * below
     positions = positions / positions[-1]
-    # An index of the shape [1]: one without a shape would be read by the host, which waits for it
-    above = torch.searchsorted(positions, positions.new_full((1,), q)).clamp(1, n - 1)
+    wanted = torch.stack([positions.new_full((), q) for q in qs])
+    above = torch.searchsorted(positions, wanted).clamp(1, n - 1)
     start, end = positions.index_select(0, above - 1), positions.index_select(0, above)
     # 0 / 0 where q is 0 and the two smallest values weigh nothing
-    between = ((q - start) / (end - start)).nan_to_num(0)
-    return torch.lerp(values.index_select(0, above - 1), values.index_select(0, above), between).squeeze(0).float()
+    between = ((wanted - start) / (end - start)).nan_to_num(0)
+    return torch.lerp(values.index_select(0, above - 1), values.index_select(0, above), between).float()
 
 
 def build_moments(moments: dict[str, Any]) -> "WeightedMoments":
@@ -70,8 +78,7 @@ class WeightedMoments(Moments):
             return super().forward(x, fabric)
         values = fabric.all_gather(x).float().detach()
         weights = fabric.all_gather(weights.view(1, -1, 1).expand_as(x)).float().detach()
-        low = weighted_quantile(values, weights, self._percentile_low)
-        high = weighted_quantile(values, weights, self._percentile_high)
+        low, high = weighted_quantiles(values, weights, (self._percentile_low, self._percentile_high))
         self.low = self._decay * self.low + (1 - self._decay) * low
         self.high = self._decay * self.high + (1 - self._decay) * high
         return self.low.detach(), torch.max(1 / self._max, self.high - self.low).detach()

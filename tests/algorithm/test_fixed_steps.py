@@ -93,7 +93,7 @@ def test_a_step_refines_the_features_of_the_one_before() -> None:
             assert halted.log_probs.tolist() == [0] * 5
         every = net.every_step(inputs)
         torch.testing.assert_close(every.outputs, expected.unsqueeze(1))
-        assert (every.steps.tolist(), every.log_probs.tolist()) == ([steps], [[0]] * 5)
+        assert (every.first, every.log_probs.tolist()) == (steps, [[0]] * 5)
         expected = nn.functional.silu(linear(torch.cat((features, expected), -1)))
 
 

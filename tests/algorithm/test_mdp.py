@@ -218,11 +218,10 @@ class GaussianActor(nn.Module):
         self.log_stds = nn.Parameter(torch.tensor([-0.2, 0.4, -1.0]).double())
         self.halting_logits = nn.Parameter(torch.tensor([-0.5, 0.8, 0.0]).double())
 
-    def forward(self, states: Tensor, *, at: str | Tensor, dreams: None) -> PonderedActions:
-        halts = torch.tensor([1, 2, 3]).expand(*states.shape[:-1], 3) if at == "every" else at
-        mean, std = (x[halts - 1].unsqueeze(-1) for x in (self.means, self.log_stds.exp()))
-        log_halting = stick_breaking(self.halting_logits).log()[halts - 1]
-        return PonderedActions((mean,), (Independent(Normal(mean, std), 1),), halts, log_halting, None)
+    def forward(self, states: Tensor, *, at: Tensor, dreams: None) -> PonderedActions:
+        mean, std = (x[at - 1].unsqueeze(-1) for x in (self.means, self.log_stds.exp()))
+        log_halting = stick_breaking(self.halting_logits).log()[at - 1]
+        return PonderedActions((mean,), (Independent(Normal(mean, std), 1),), at, log_halting, None)
 
 
 @pytest.mark.parametrize("mix", [None, 0.0, 0.5, 1.0])

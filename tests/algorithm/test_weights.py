@@ -6,10 +6,10 @@ from lightning.fabric import Fabric
 from sheeprl.algos.dreamer_v3 import dreamer_v3
 from sheeprl.algos.dreamer_v3.utils import Moments
 from tiny_mdp import Imagined, flat_gradient
-from torch import nn
+from torch import Tensor, nn
 
 from sheeprl_dnp.dreamer_v3_ponder.loss import critic_loss, halting_weighted_mean
-from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, weighted_quantile
+from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, weighted_quantiles
 
 
 def test_the_loss_of_the_critic_is_dreamer_v3s_under_the_halting_probabilities() -> None:
@@ -30,6 +30,10 @@ def test_the_halting_weighted_mean_sums_over_halts_and_averages_the_rest() -> No
     x, weights = torch.randn(4, 3 * 5, 1), torch.rand(3, 5)
     expected = sum(weights[n, m] * x[:, n * 5 + m].mean() for n in range(3) for m in range(5)) / 5
     torch.testing.assert_close(halting_weighted_mean(x, weights), expected)
+
+
+def weighted_quantile(values: Tensor, weights: Tensor, q: float) -> Tensor:
+    return weighted_quantiles(values, weights, (q,))[0]
 
 
 QUANTILES = (0.01, 0.05, 0.3, 0.5, 0.95, 0.99)
