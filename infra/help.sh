@@ -12,6 +12,7 @@ The machine
   status             state, costs, address, idle guard, unsaved work
   ip                 static addresses: claim, assign, release, status
   destroy            deletes the machine, its disk and its address; asks for its name
+  auto-shutdown      changes after how many hours it is switched off, whatever runs
   doctor             checks keys, tools, account, machine and GPU, each with the mend
 
 The work on it
@@ -35,6 +36,7 @@ help_for() {
     down) help_down ;;
     status) help_status ;;
     ip) help_ip ;;
+    auto-shutdown) help_auto_shutdown ;;
     destroy) help_destroy ;;
     doctor) echo 'Usage: scripts/paperspace doctor
 Checks keys, tools, account, machine settings, driver and torch; says how to mend what is wrong.' ;;
@@ -114,6 +116,14 @@ billed. Asks for the machine's name. A machine that is on is stopped first, and 
 END
 }
 
+help_auto_shutdown() {
+  cat << 'END'
+Usage: scripts/paperspace auto-shutdown HOURS
+Asks Paperspace to switch the machine off so many hours after its start, whatever runs then, and looks whether it took: its
+API's document has that, its other pages say that it cannot be changed. Choose more than your longest training takes.
+END
+}
+
 help_bootstrap() {
   cat << 'END'
 Usage: scripts/paperspace bootstrap [--cpu] [--drive //ADDRESS/SHARE --drive-user NAME]
@@ -128,12 +138,15 @@ END
 help_run() {
   cat << 'END'
 Usage: scripts/paperspace run [--down] [--debug] [--cpu] EXPERIMENT [OVERRIDE...]
+       scripts/paperspace run [--down] [--debug] [--cpu] --resume [OVERRIDE...]
        e.g. scripts/paperspace run dnp_crafter seed=1
        scripts/paperspace run --follow [--down]
 Refuses where less than 10 GB of the machine's disk are free, and says what could be deleted.
+Warns where auto-shutdown comes before the training's end, as soon as its speed is known.
 Pushes local commits, starts the training on the machine inside tmux, and follows its log; Ctrl-C leaves it running.
   --down    stops the machine when the training has ended and its results are here
   --debug   lets a debugger of VS Code attach
+  --resume  goes on from the last checkpoint of the training that ran last, as after an auto-shutdown
   --cpu     trains on the CPU; without it, run refuses where torch cannot use the GPU
   --follow  follows the training that runs, or that ran last
 END

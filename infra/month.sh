@@ -2,7 +2,6 @@
 # shellcheck shell=bash disable=SC2016 # jq has variables of its own
 
 readonly MONTH_JQ="$COSTS_JQ"'
-  def epoch: sub("\\.[0-9]+"; "") | sub("\\+00:00$"; "Z") | fromdateiso8601;
   def month_begin($further): gmtime | [.[0], .[1] + $further, 1, 0, 0, 0, 0, 0]
     | if .[1] > 11 then [.[0] + 1, 0] + .[2:] else . end | mktime;
   # When it was on: from a start, or from a creation that no start follows, to the stop. Where none is among the events

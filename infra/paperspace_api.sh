@@ -17,7 +17,11 @@ readonly MACHINE_JQ='
     else (. * 100 | round) | "\(. / 100 | floor).\(. % 100 | if . < 10 then "0\(.)" else . end)" end;
   def machine: if (.id | type) == "string" and (.state | type) == "string" then . else error("no machine") end
     | [.id, .state, .name, .publicIp, .publicIpType, .machineType, .region, (.usageRate // 0 | money),
-      .restorePointEnabled] | map(tostring | gsub("[[:cntrl:]]"; " ")) | join("\u001f");'
+      .restorePointEnabled] | map(tostring | gsub("[[:cntrl:]]"; " ")) | join("\u001f");
+  def epoch: sub("\\.[0-9]+"; "") | sub("\\+00:00$"; "Z") | fromdateiso8601;
+  # Of events, the newest first: when the machine was started last, in seconds since 1970
+  def started: [.[] | select((.name == "start" or .name == "create") and .state != "error" and .state != "cancelled")][0]
+    | if . then .dtStarted // .dtCreated | epoch else null end;'
 
 # What the jq FILTER finds in the last answer
 answer() {
@@ -47,6 +51,12 @@ api_start_machine() {
 
 api_stop_machine() {
   api_request PATCH "/machines/$(url_encode "$1")/stop" '.event.id // ""'
+}
+
+# MACHINE_ID HOURS. The document has it; the product's pages say that it cannot be changed
+api_set_auto_shutdown() {
+  api_request PUT "/machines/$(url_encode "$1")" '.event.id // ""' \
+    "$(jq -n --argjson hours "$2" '{autoShutdownEnabled: true, autoShutdownTimeout: $hours, autoShutdownForce: true}')"
 }
 
 # BODY. Value: the event's id

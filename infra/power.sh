@@ -169,14 +169,6 @@ up_report() {
   echo "            idle guard: $(ssh_guard_state || true)"
 }
 
-auto_shutdown_note() {
-  if [[ "$(field .autoShutdownEnabled)" == true ]]; then
-    echo "auto-shutdown: $(field .autoShutdownTimeout) h after it was started, whatever runs then"
-  else
-    echo "auto-shutdown: none! Turn it on at $CONSOLE_URL, lest a forgotten machine runs for ever"
-  fi
-}
-
 cmd_down() {
   local force=""
   while (($#)); do

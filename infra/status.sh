@@ -34,9 +34,7 @@ status_json() {
   [[ "$STATE" == off ]] || ! api_list_events "$MACHINE_ID" || events="$(answer -c .items)"
   jq --argjson events "$events" --argjson guard "$guard" --argjson work "$work" --argjson reachable "$reachable" \
     "$COSTS_JQ"'
-    def seconds: sub("\\.[0-9]+"; "") | sub("\\+00:00$"; "Z") | now - fromdateiso8601 | floor;
-    ([$events[] | select((.name == "start" or .name == "create") and .state != "error" and .state != "cancelled")][0]
-      | if . then .dtStarted // .dtCreated | seconds else null end) as $uptime
+    ($events | started | if . then now - . | floor else null end) as $uptime
     | {id, name, state, machineType, region, address: .publicIp, addressType: .publicIpType,
       reachable: $reachable, billed: (.state != "off"), dollarsPerHour: .usageRate, uptimeSeconds: $uptime,
       dollarsSinceStart: (if $uptime then $uptime / 3600 * .usageRate * 100 | round / 100 else null end),

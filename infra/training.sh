@@ -8,13 +8,14 @@ readonly DEBUG_PORT=5678
 readonly MAY_RUN="while the training was being started: it may run on the machine all the same."
 
 cmd_run() {
-  local down="" debug="" follow="" device=gpu overrides=() branch
+  local down="" debug="" follow="" resume="" device=gpu overrides=() branch
   while (($#)); do
     case "$1" in
       --down) down=yes ;;
       --debug) debug=yes ;;
       --follow) follow=yes ;;
       --cpu) device=cpu ;;
+      --resume) resume=yes ;;
       -*) misuse "run does not know '$1'; see scripts/paperspace run --help." ;;
       *) overrides+=("$1") ;;
     esac
@@ -30,18 +31,18 @@ cmd_run() {
   finish_training
 }
 
-# Uses the caller's `overrides`, `device`, `debug` and `down`
+# Uses the caller's `overrides`, `resume`, `device`, `debug` and `down`
 start_training() {
   local code=0 port=0
-  ((${#overrides[@]} > 0)) || misuse "run needs an experiment, e.g. scripts/paperspace run dnp_crafter seed=1"
-  [[ "${overrides[0]}" == *=* ]] || overrides[0]="exp=${overrides[0]}"
-  choose_device
+  check_overrides
   branch="$(branch_here)"
   refuse_dirt_here
   [[ -z "$debug" ]] || { port="$DEBUG_PORT" && refuse_busy_port; }
   ssh_need
   refuse_second_training
   refuse_full_disk
+  [[ -z "$resume" ]] || resume_overrides
+  choose_device
   update_machine "$branch"
   say "Starting on the machine, at $(git_here log -1 --format='%h %s'): sheeprl ${overrides[*]}"
   on_interrupt interrupted_start
@@ -57,6 +58,24 @@ start_training() {
     *) die "The training did not start on the machine; the reason is above." ;;
   esac
   [[ -z "$debug" ]] || say "It waits for a debugger: in VS Code, start \"Attach to run --debug\" (port $DEBUG_PORT, forwarded while this command runs)."
+}
+
+check_overrides() {
+  if [[ -n "$resume" ]]; then
+    [[ ${#overrides[@]} == 0 || "${overrides[0]}" == *=* ]] ||
+      misuse "run --resume takes no experiment ('${overrides[0]}'): it goes on with the training that ran last."
+    return
+  fi
+  ((${#overrides[@]} > 0)) || misuse "run needs an experiment, e.g. scripts/paperspace run dnp_crafter seed=1"
+  [[ "${overrides[0]}" == *=* ]] || overrides[0]="exp=${overrides[0]}"
+}
+
+# Puts those of the training that ran last, and its last checkpoint, before the caller's `overrides`
+resume_overrides() {
+  local before
+  before="$(ssh_script "$REPO/infra/remote/resume" "$(remote_dir)")" || die "No training was started: there is nothing to resume; the reason is above."
+  mapfile -t before <<< "$before"
+  overrides=("${before[@]}" ${overrides[@]+"${overrides[@]}"})
 }
 
 # Sets the caller's `device` and `overrides`: the user may say either of --cpu and fabric.accelerator=cpu
@@ -105,7 +124,7 @@ finish_training() {
   if [[ -n "$status" ]]; then
     say "The training ended with status $status."
   else
-    say "The training left no exit status: it was killed, or the machine was switched off."
+    say "The training left no exit status: it was killed, or the machine was switched off. Go on from its last checkpoint: scripts/paperspace run --resume"
     status=1
   fi
   if [[ -n "$down" ]]; then
@@ -127,11 +146,12 @@ read_status() {
 
 # A lost connection is made again, as long as the machine may come back
 follow_training() {
-  local lines=+1 code SSH_OPTIONS=()
+  local lines=+1 code shutdown SSH_OPTIONS=()
+  shutdown="$(shutdown_time)"
   [[ -z "$debug" ]] || SSH_OPTIONS=(-L "127.0.0.1:$DEBUG_PORT:127.0.0.1:$DEBUG_PORT")
   while :; do
     code=0
-    on_training follow "$lines" || code=$?
+    on_training follow "$lines" "$((shutdown > SECONDS ? shutdown - SECONDS : 0))" "$(jq -n "$PAPERSPACE_POLL_SECONDS * 12")" || code=$?
     case "$code" in
       0) return ;;
       255) ;;
@@ -139,9 +159,20 @@ follow_training() {
     esac
     say "The connection is lost; the training goes on. Connecting again."
     sleep "$PAPERSPACE_POLL_SECONDS"
-    wait_again || die "The machine does not answer any more. $(why_no_answer) Results are safe on its disk: scripts/paperspace up, then pull"
+    wait_again || die "The machine does not answer any more. $(why_no_answer) Results are safe on its disk: scripts/paperspace up, then pull; run --resume goes on from the last checkpoint"
     lines=10
   done
+}
+
+# When auto-shutdown comes, on bash's clock (SECONDS); 0 where that is not known
+shutdown_time() {
+  local left
+  if left="$(seconds_to_shutdown)" && ((left > 0)); then
+    say "Auto-shutdown comes in $((left / 3600)) h $((left % 3600 / 60)) min, whatever runs then."
+    echo $((SECONDS + left))
+  else
+    echo 0
+  fi
 }
 
 # Without the forwarded port, which the next one to follow needs

@@ -137,6 +137,22 @@ NEW_MACHINE = record(
     enableNvlink=BOOLEAN,
     accessorIds=list_of(TEXT),
 )
+CHANGES = {
+    "name": TEXT,
+    "machineType": TEXT,
+    "diskSize": NUMBER,
+    "networkId": TEXT,
+    "publicIpType": IP_TYPE,
+    "autoSnapshotEnabled": BOOLEAN,
+    "autoSnapshotFrequency": FREQUENCY,
+    "autoSnapshotSaveCount": NUMBER,
+    "autoShutdownEnabled": BOOLEAN,
+    "autoShutdownTimeout": NUMBER,
+    "autoShutdownForce": BOOLEAN,
+    "restorePointEnabled": BOOLEAN,
+    "restorePointFrequency": one_of("shutdown"),
+    "restorePointSnapshotId": TEXT,
+}
 TEAM = record(
     "publicProfileImageUrl",
     name=TEXT,
@@ -216,6 +232,9 @@ OPERATIONS = {
     ),
     "POST /machines": Operation(CHANGED, body=NEW_MACHINE),
     "GET /machines/{id}": Operation(MACHINE),
+    "PUT /machines/{id}": Operation(
+        record("event", data=MACHINE, event=EVENT), body=record(" ".join(CHANGES), **CHANGES)
+    ),
     "PATCH /machines/{id}/start": Operation(CHANGED),
     "PATCH /machines/{id}/stop": Operation(CHANGED),
     "DELETE /machines/{id}": Operation(CHANGED),

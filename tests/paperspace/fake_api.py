@@ -89,6 +89,7 @@ class FakeApi(Account):
         self.events: list[dict[str, Any]] = []
         self.templates = listing()
         self.available = True
+        self.unchangeable: set[str] = set()  # keys of a machine that a change leaves as they are, without an error
         self.page_size = 120
         self.session = True
         self.faults: list[Fault] = []
@@ -215,6 +216,10 @@ class FakeApi(Account):
                 event = machine.start() if verb == "start" else machine.stop()
                 self.events.insert(0, event)
                 return {"data": machine.data, "event": event}
+            case "PUT /machines/{id}":
+                machine = self.find(values[0])
+                machine.data |= {key: body[key] for key in body if key not in self.unchangeable}
+                return {"data": machine.data}
             case "GET /machine-events":
                 found = [e for e in self.events if e["machineId"] == query.get("machineId", e["machineId"])]
                 return self.page(found, query)

@@ -132,8 +132,8 @@ def following(checkout: Path, environment: dict[str, str]) -> Iterator[Callable[
             process.communicate()
 
 
-def wait_until_shown(process: subprocess.Popen[str], text: str) -> None:
-    """The command has printed `text`: what the machine has done, it may not know yet."""
+def wait_until_shown(process: subprocess.Popen[str], text: str) -> str:
+    """The command has printed `text`: what the machine has done, it may not know yet. What it printed meanwhile."""
     assert process.stdout
     printed = b""
     while text.encode() not in printed:
@@ -141,6 +141,7 @@ def wait_until_shown(process: subprocess.Popen[str], text: str) -> None:
         part = os.read(process.stdout.fileno(), 4096) if readable else b""
         assert part, printed
         printed += part
+    return printed.decode(errors="replace")
 
 
 WRITE_ENTRY = """
