@@ -98,7 +98,7 @@ def test_while_ssh_is_awaited(api: FakeApi, background: Background, record: Path
     shown = seen(api, "ready")
     process = background("up")
     assert shown.wait(60)
-    while "ssh" not in (record / "argv").read_text():
+    while "-- paperspace true" not in (record / "argv").read_text():
         time.sleep(0.02)
     message = interrupted(process)
     assert "Interrupted while waiting for SSH on dnp." in message
