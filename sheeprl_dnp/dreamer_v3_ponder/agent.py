@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, check_actions
+from sheeprl_dnp.dreamer_v3_ponder.lookahead import Lookahead
 from sheeprl_dnp.dreamer_v3_ponder.parameters import count_parameters, dreamer_v3_actor_parameters, fit_trunk
-from sheeprl_dnp.dreamer_v3_ponder.steps import Dream, DreamHalting, Dreams, Lookahead, Refine
+from sheeprl_dnp.dreamer_v3_ponder.steps import Dream, DreamHalting, Dreams, Refine
 from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, build_moments
 from sheeprl_dnp.halting import halting_head
 from sheeprl_dnp.pondernet import Halted, PonderNet

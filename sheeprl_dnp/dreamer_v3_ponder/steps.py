@@ -6,17 +6,15 @@ random number. Tensors are `[rows, ...]`, a row being a latent state; `A` is the
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from sheeprl.algos.dreamer_v2.agent import WorldModel
 from sheeprl.algos.dreamer_v3.agent import Actor
-from sheeprl.algos.dreamer_v3.utils import Moments
-from sheeprl.utils.distribution import BernoulliSafeMode, TwoHotEncodingDistribution
 from torch import Tensor, nn
 from torch.distributions import Distribution, OneHotCategoricalStraightThrough
 
+from sheeprl_dnp.dreamer_v3_ponder.lookahead import Lookahead, most_probable, one_hot
 from sheeprl_dnp.halting import halting_head
 
 FIRST_KAPPA = 10.0  # a gain of a tenth of the returns' scale makes a probability e times as large
@@ -78,79 +76,6 @@ class Refine(nn.Module):
         return heads(features, greedy, mask, clip)
 
 
-class Lookahead:
-    """The world model and the critic of an agent, as they judge actions one step ahead.
-
-    It is no module: copies of an actor look ahead with the same weights, and train none of them.
-
-    Args:
-        moments: of the returns, whose scale S is that of the gains.
-        recurrent_size: of the recurrent part of a latent state, its last one.
-        actions: A.
-        gamma: the discount of a step.
-    """
-
-    def __init__(
-        self,
-        world_model: WorldModel,
-        critic: nn.Module,
-        moments: Moments,
-        *,
-        recurrent_size: int,
-        actions: int,
-        gamma: float,
-    ) -> None:
-        self.world_model, self.critic, self.moments = world_model, critic, moments
-        self.recurrent_size, self.actions, self.gamma = recurrent_size, actions, gamma
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Lookahead":
-        return self
-
-    @torch.no_grad()
-    def gains(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """`(r(z') + gamma c(z') V(z') - V(z)) / S` of actions, z' being the most probable outcome of each.
-
-        Args:
-            latents: z, `[rows, L]`.
-            actions: numbers of actions, `[rows, n]`.
-
-        Returns:
-            `[rows, n]`.
-        """
-        if not actions.shape[1]:
-            return latents.new_zeros(actions.shape)
-        outcomes = self._outcomes(latents, actions)  # [1, rows * n, L]
-        rewards = TwoHotEncodingDistribution(self.world_model.reward_model(outcomes), dims=1).mean
-        continues = BernoulliSafeMode(logits=self.world_model.continue_model(outcomes)).mode
-        states = torch.cat((latents.unsqueeze(0), outcomes), 1)
-        values = TwoHotEncodingDistribution(self.critic(states), dims=1).mean
-        before, after = values.split((len(latents), outcomes.shape[1]), 1)
-        returns = (rewards + self.gamma * continues * after).view(actions.shape)
-        return ((returns - before.view(-1, 1)) / returns_scale(self.moments)).to(latents.dtype)
-
-    def _outcomes(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """The most probable next state of each action: `[1, rows * n, L]`."""
-        rssm = self.world_model.rssm
-        states = latents.unsqueeze(1).expand(-1, actions.shape[1], -1).flatten(0, 1).unsqueeze(0)
-        stochastic, recurrent = states.split((states.shape[-1] - self.recurrent_size, self.recurrent_size), -1)
-        taken = one_hot(actions.flatten().unsqueeze(0), self.actions).to(states.dtype)
-        recurrent = rssm.recurrent_model(torch.cat((stochastic, taken), -1), recurrent)
-        # As `_transition(recurrent, sample_state=False)`, whose uniform mixture changes no mode
-        logits = rssm.transition_model(recurrent).unflatten(-1, (-1, rssm.discrete))
-        stochastic = one_hot(logits.argmax(-1), rssm.discrete).flatten(-2).to(states.dtype)
-        return torch.cat((stochastic, recurrent), -1)
-
-
-def one_hot(classes: Tensor, count: int) -> Tensor:
-    """As PyTorch's function of this name, which reads its input on some devices: `[*]` to bool `[*, count]`."""
-    return classes.unsqueeze(-1) == torch.arange(count, device=classes.device)
-
-
-def returns_scale(moments: Moments) -> Tensor:
-    """S, by which DreamerV3 divides its advantages: the spread of the returns before this update, at least 1 / max."""
-    return torch.max(1 / moments._max, moments.high - moments.low)
-
-
 class Dream(nn.Module):
     """Each further ponder step dreams of the next most probable action of step 1, and makes it more or less probable.
 
@@ -186,7 +111,7 @@ class Dream(nn.Module):
     def look_ahead(self, inputs: tuple[Tensor, ...], steps: int) -> Dreams:
         """The dreams of so many steps, all at once."""
         log_policy, latents, _ = inputs
-        actions = log_policy.sort(dim=-1, descending=True, stable=True).indices[:, : steps - 1]
+        actions = most_probable(log_policy, steps - 1)
         return Dreams(actions, self.lookahead.gains(latents, actions))
 
     def unroll(

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from tiny_mdp import TinyMDP, TinyWorldModel, ponder_actor
+from tiny_actors import ponder_actor
+from tiny_mdp import TinyMDP, TinyWorldModel
 from torch import Tensor, nn
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderActor

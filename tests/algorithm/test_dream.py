@@ -10,16 +10,17 @@ import torch
 from conftest import TINY_AGENT
 from lightning.fabric import Fabric
 from omegaconf import OmegaConf
+from sheeprl.algos.dreamer_v3.agent import build_agent as build_dreamer_v3_agent
 from sheeprl.utils.utils import dotdict
 from test_configs import experiment
-from tiny_mdp import DreamingActor, GivenGains, TinyMDP, TinyWorldModel, flat_gradient, gains_of, ponder_actor
+from tiny_actors import DreamingActor, GivenGains
+from tiny_mdp import flat_gradient
 from torch import Tensor, nn
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
-from sheeprl_dnp.dreamer_v3_ponder.imagination import imagine
-from sheeprl_dnp.dreamer_v3_ponder.loss import actor_loss
-from sheeprl_dnp.dreamer_v3_ponder.steps import FIRST_KAPPA, Dream, DreamHalting, Lookahead
-from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, build_moments, halt_mass_key
+from sheeprl_dnp.dreamer_v3_ponder.lookahead import BestOfMostProbable, Lookahead
+from sheeprl_dnp.dreamer_v3_ponder.steps import FIRST_KAPPA, Dream
+from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, build_moments
 from sheeprl_dnp.pondernet import PonderNet
 from sheeprl_dnp.runs import ConfigError
 
@@ -203,78 +204,6 @@ def test_the_player_dreams_as_often_as_it_ponders(at: str | int, expected: int |
         assert len(dreamed) == (expected > 1), "a fixed number of steps is one batch of dreams"
 
 
-# What it does to the policy
-
-
-def deterministic_mdp(states: int = 5, actions: int = 3) -> TinyMDP:
-    g = torch.Generator().manual_seed(4)
-    transitions = torch.eye(states)[torch.randint(states, (states, actions), generator=g)].double()
-    rewards = torch.randn(states, generator=g, dtype=torch.float64)
-    return TinyMDP(transitions, rewards, torch.ones(states).double(), torch.zeros(states).double(), 0.9)
-
-
-def true_values(mdp: TinyMDP, policy: Tensor) -> Tensor:
-    """V = P (r + gamma c V), of the policy `[S, A]`."""
-    chain = torch.einsum("za,zay->zy", policy, mdp.transitions)
-    return torch.linalg.solve(torch.eye(len(chain)) - mdp.gamma * chain * mdp.continues, chain @ mdp.rewards)
-
-
-@pytest.mark.parametrize("kappa", [0.3, 3.0, 30.0])
-def test_with_an_exact_model_dreaming_of_every_action_improves_the_policy_in_every_state(kappa: float) -> None:
-    mdp = deterministic_mdp()
-    first = torch.randn(5, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64).softmax(-1)
-    gains = gains_of(mdp._replace(values=true_values(mdp, first)), 1.0)
-    step = Dream(GivenGains(gains), 1, 4, halts=False).double()
-    nn.init.constant_(step.log_kappa, math.log(kappa))
-    policies = step.unroll((first.log(), torch.eye(5).double(), torch.zeros(5, 1).double()), None, 4)[0].exp()
-    before, after = true_values(mdp, policies[:, 0]), true_values(mdp, policies[:, -1])
-    assert (after > before + 1e-6).all()
-    at_once = (policies[:, -1] * gains).sum(-1) - (first * gains).sum(-1)
-    assert (at_once[gains.std(-1) > 1e-9] > 0).all()
-
-
-# When it goes on
-
-
-def context_bandit() -> TinyMDP:
-    """Action 0 pays 1 in state 0, action 1 in state 1; then it ends."""
-    wrong, right = torch.eye(4)[2:].double()
-    transitions = torch.stack((right, wrong, wrong, right, wrong, wrong, wrong, wrong)).view(4, 2, 4)
-    values = torch.tensor([0.5, 0.5, 0, 0]).double()
-    return TinyMDP(transitions, right, torch.tensor([1, 1, 0, 0]).double(), values, 1.0)
-
-
-def test_halting_learns_to_stop_where_the_first_candidate_is_right_and_to_go_on_where_it_isnt() -> None:
-    torch.manual_seed(0)
-    mdp = context_bandit()
-    step = Dream(GivenGains(gains_of(mdp, 1.0).float()), 8, 2, halts=True)
-    steps = {"step_module": step, "halting_module": DreamHalting(LAMBDA_P)}
-    actor = ponder_actor(4 + 2, 2, units=8, lambda_p=LAMBDA_P, **steps)
-    # Step 1 takes action 0 in both states, 99 times in 100: right in state 0, wrong in state 1
-    actor.requires_grad_(False)
-    nn.init.zeros_(actor.mlp_heads[0].weight)
-    actor.mlp_heads[0].bias.copy_(torch.tensor([math.log(99), 0.0]))
-    for module in (step, actor.ponder.halting_module):
-        module.requires_grad_(True)
-    world = TinyWorldModel(mdp)
-    optimizer = torch.optim.Adam([weights for weights in actor.parameters() if weights.requires_grad], lr=0.05)
-    start = (torch.eye(4)[torch.arange(64) % 2].view(1, 64, 1, 4), torch.zeros(1, 64, 2), torch.zeros(1, 64, 1))
-    settings = {"estimator": "marginal", "entropy": "steps", "continuation": "sample", "objective_mix": None}
-    settings |= {"is_continuous": False, "actions_dim": (2,), "ent_coef": 0.0, "lambda_p": LAMBDA_P}
-    for _ in range(150):
-        with torch.no_grad():
-            rollout = {"horizon": 1, "gamma": 1.0, "lmbda": 1.0, "copies": 1, "continuation": "sample"}
-            imagined = imagine(world, actor, world.critic, *start, **rollout)
-        loss = actor_loss(actor, imagined, torch.tensor(0.0), torch.tensor(1.0), **settings)
-        optimizer.zero_grad()
-        (loss.policy + 0.05 * loss.kl).backward()
-        optimizer.step()
-    stops = actor(torch.cat((torch.eye(4)[:2], torch.zeros(2, 2)), -1), at="every").log_halting.exp()[:, 0]
-    # argmax_p sum_n p_n R_n - beta KL(p || p_G) is p_n ~ p_G(n) exp(R_n / beta), which is about the prior in state 0
-    assert 0.5 < stops[0] < 0.65 and stops[1] < 0.01
-    assert halt_mass_key(1) in loss.metrics
-
-
 # What it is refused for
 
 
@@ -317,3 +246,42 @@ def test_the_gradient_to_every_weight_of_a_dreaming_actor_is_finite() -> None:
     pondered = actor(torch.eye(3).double(), at="every")
     gradient = flat_gradient(pondered.policies[0].entropy().sum() + pondered.log_halting.sum(), actor)
     assert gradient.isfinite().all() and gradient.abs().sum() > 0
+
+
+# Looking at the most probable actions of any policy
+
+
+def played(actor: nn.Module, states: Tensor) -> Tensor:
+    """The probabilities of the policy that is played: `[rows, A]`."""
+    pondered = actor(states, at="every")
+    return (pondered.log_halting.exp().unsqueeze(-1) * pondered.policies[0].probs).sum(-2).detach()
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+@pytest.mark.parametrize("step", ["refine", "dream"])
+def test_a_player_takes_the_action_that_gains_most_of_the_most_probable_ones(count: int, step: str) -> None:
+    cfg = configuration(f"algo.ponder.step={step}", "algo.ponder.max_halts=3")
+    world_model, actor, critic, *_ = agent(cfg)
+    moments = build_moments(cfg.algo.actor.moments)
+    lookahead = Lookahead(world_model, critic, moments, recurrent_size=16, actions=5, gamma=0.99)
+    states = latents(40)
+    (actions,), _ = BestOfMostProbable(actor, lookahead, count)(states.unsqueeze(0))
+    assert actions.shape == (1, 40, 5) and (actions.sum(-1) == 1).all()
+    probs, gains = played(actor.module, states), lookahead.gains(states, torch.arange(5).expand(40, 5))
+    for row, taken in enumerate(actions[0].argmax(-1).tolist()):
+        looked_at = sorted(range(5), key=lambda a: -probs[row, a].item())[:count]
+        assert taken == max(looked_at, key=lambda a: gains[row, a].item())
+
+
+def test_the_best_of_one_is_the_most_probable_action_of_dreamer_v3() -> None:
+    cfg = configuration("algo.ponder.max_halts=1")
+    torch.manual_seed(0)
+    world_model, actor, critic, *_ = build_dreamer_v3_agent(
+        Fabric(accelerator="cpu", devices=1), (5,), False, cfg, OBSERVATIONS
+    )
+    moments = build_moments(cfg.algo.actor.moments)
+    lookahead = Lookahead(world_model, critic, moments, recurrent_size=16, actions=5, gamma=0.99)
+    states = latents(40).unsqueeze(0)
+    torch.testing.assert_close(
+        BestOfMostProbable(actor, lookahead, 1)(states)[0][0], actor(states, greedy=True)[0][0].to(states.dtype)
+    )

@@ -5,10 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_mdp import (
-    Imagined,
-    imagination_of,
-)
+from tiny_actors import Imagined
+from tiny_mdp import imagination_of
 
 CONTINUATIONS = pytest.mark.parametrize("continuation", ["sample", "commit"])
 

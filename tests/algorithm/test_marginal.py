@@ -3,17 +3,8 @@
 import pytest
 import torch
 from test_mdp import expected_loss, our_loss, tree_gradient
-from tiny_mdp import (
-    DreamingActor,
-    Imagined,
-    RealActor,
-    TabularActor,
-    TinyMDP,
-    TinyWorldModel,
-    flat_gradient,
-    gains_of,
-    random_mdp,
-)
+from tiny_actors import DreamingActor, Imagined, RealActor, TabularActor, gains_of
+from tiny_mdp import TinyMDP, TinyWorldModel, flat_gradient, random_mdp
 from torch import Tensor, nn
 
 from sheeprl_dnp.dreamer_v3_ponder.imagination import imagine

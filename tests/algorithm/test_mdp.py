@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_actors import RealActor, TabularActor, stick_breaking
 from tiny_mdp import (
-    RealActor,
-    TabularActor,
     TinyMDP,
     Trajectory,
     coupled,
     flat_gradient,
     imagination_of,
     random_mdp,
-    stick_breaking,
     trajectories,
     tree_entropy,
     tree_return,

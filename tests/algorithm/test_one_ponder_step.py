@@ -5,9 +5,7 @@ import copy
 import pytest
 import torch
 from sheeprl.algos.dreamer_v3 import dreamer_v3
-from tiny_mdp import (
-    ponder_actor,
-)
+from tiny_actors import ponder_actor
 from torch import Tensor, nn
 
 from sheeprl_dnp.dreamer_v3_ponder.imagination import imagine

@@ -5,7 +5,8 @@ import torch
 from lightning.fabric import Fabric
 from sheeprl.algos.dreamer_v3 import dreamer_v3
 from sheeprl.algos.dreamer_v3.utils import Moments
-from tiny_mdp import Imagined, flat_gradient
+from tiny_actors import Imagined
+from tiny_mdp import flat_gradient
 from torch import Tensor, nn
 
 from sheeprl_dnp.dreamer_v3_ponder.loss import critic_loss, halting_weighted_mean

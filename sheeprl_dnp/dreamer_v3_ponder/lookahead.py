@@ -1,0 +1,120 @@
+"""Looking one step ahead: what an action would gain, by the world model and the critic of an agent."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from sheeprl.algos.dreamer_v2.agent import WorldModel
+from sheeprl.algos.dreamer_v3.utils import Moments
+from sheeprl.utils.distribution import BernoulliSafeMode, TwoHotEncodingDistribution
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+
+class Lookahead:
+    """The world model and the critic of an agent, as they judge actions one step ahead.
+
+    It is no module: copies of an actor look ahead with the same weights, and train none of them.
+
+    Args:
+        moments: of the returns, whose scale S is that of the gains.
+        recurrent_size: of the recurrent part of a latent state, its last one.
+        actions: A.
+        gamma: the discount of a step.
+    """
+
+    def __init__(
+        self,
+        world_model: WorldModel,
+        critic: nn.Module,
+        moments: Moments,
+        *,
+        recurrent_size: int,
+        actions: int,
+        gamma: float,
+    ) -> None:
+        self.world_model, self.critic, self.moments = world_model, critic, moments
+        self.recurrent_size, self.actions, self.gamma = recurrent_size, actions, gamma
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Lookahead":
+        return self
+
+    @torch.no_grad()
+    def gains(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """`(r(z') + gamma c(z') V(z') - V(z)) / S` of actions, z' being the most probable outcome of each.
+
+        Args:
+            latents: z, `[rows, L]`.
+            actions: numbers of actions, `[rows, n]`.
+
+        Returns:
+            `[rows, n]`.
+        """
+        if not actions.shape[1]:
+            return latents.new_zeros(actions.shape)
+        outcomes = self._outcomes(latents, actions)  # [1, rows * n, L]
+        rewards = TwoHotEncodingDistribution(self.world_model.reward_model(outcomes), dims=1).mean
+        continues = BernoulliSafeMode(logits=self.world_model.continue_model(outcomes)).mode
+        states = torch.cat((latents.unsqueeze(0), outcomes), 1)
+        values = TwoHotEncodingDistribution(self.critic(states), dims=1).mean
+        before, after = values.split((len(latents), outcomes.shape[1]), 1)
+        returns = (rewards + self.gamma * continues * after).view(actions.shape)
+        return ((returns - before.view(-1, 1)) / returns_scale(self.moments)).to(latents.dtype)
+
+    def _outcomes(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """The most probable next state of each action: `[1, rows * n, L]`."""
+        rssm = self.world_model.rssm
+        states = latents.unsqueeze(1).expand(-1, actions.shape[1], -1).flatten(0, 1).unsqueeze(0)
+        stochastic, recurrent = states.split((states.shape[-1] - self.recurrent_size, self.recurrent_size), -1)
+        taken = one_hot(actions.flatten().unsqueeze(0), self.actions).to(states.dtype)
+        recurrent = rssm.recurrent_model(torch.cat((stochastic, taken), -1), recurrent)
+        # As `_transition(recurrent, sample_state=False)`, whose uniform mixture changes no mode
+        logits = rssm.transition_model(recurrent).unflatten(-1, (-1, rssm.discrete))
+        stochastic = one_hot(logits.argmax(-1), rssm.discrete).flatten(-2).to(states.dtype)
+        return torch.cat((stochastic, recurrent), -1)
+
+
+def one_hot(classes: Tensor, count: int) -> Tensor:
+    """As PyTorch's function of this name, which reads its input on some devices: `[*]` to bool `[*, count]`."""
+    return classes.unsqueeze(-1) == torch.arange(count, device=classes.device)
+
+
+def returns_scale(moments: Moments) -> Tensor:
+    """S, by which DreamerV3 divides its advantages: the spread of the returns before this update, at least 1 / max."""
+    return torch.max(1 / moments._max, moments.high - moments.low)
+
+
+def most_probable(log_policy: Tensor, count: int) -> Tensor:
+    """The numbers of the most probable actions, the first of equal ones first: `[rows, A]` to `[rows, count]`."""
+    return log_policy.sort(dim=-1, descending=True, stable=True).indices[:, :count]
+
+
+class BestOfMostProbable(nn.Module):
+    """The actor of a player that looks at the most probable actions of its policy, and takes the one that gains most.
+
+    The policy is the one that is played: of an actor that ponders, the mixture of those of its steps.
+
+    Args:
+        actor: SheepRL's `Actor`, or a `PonderActor`, with one head of discrete actions.
+        count: how many actions it looks at, from 1 to A; with 1 it takes the most probable one.
+    """
+
+    def __init__(self, actor: nn.Module, lookahead: Lookahead, count: int) -> None:
+        super().__init__()
+        self.actor, self.lookahead, self.count = actor, lookahead, count
+
+    def forward(
+        self, state: Tensor, greedy: bool = False, mask: dict[str, Tensor] | None = None
+    ) -> tuple[Sequence[Tensor], Sequence[Distribution]]:
+        log_policy, policies = self._policy(state)
+        actions = most_probable(log_policy.flatten(0, -2), self.count)
+        gains = self.lookahead.gains(state.flatten(0, -2), actions)
+        best = actions.gather(1, gains.argmax(1, keepdim=True)).view(state.shape[:-1])
+        return (one_hot(best, log_policy.shape[-1]).to(state.dtype),), policies
+
+    def _policy(self, state: Tensor) -> tuple[Tensor, Sequence[Distribution]]:
+        if not hasattr(self.actor, "ponder"):
+            _, policies = self.actor(state)
+            return policies[0].logits, policies
+        pondered = self.actor(state, at="every")
+        return (pondered.log_halting.unsqueeze(-1) + pondered.policies[0].logits).logsumexp(-2), pondered.policies
