@@ -11,10 +11,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_halting import assert_close, mse
-from test_pondernet import BATCH, HIDDEN, INPUTS, OUTPUTS, STEPS, WAYS, Recurrent, gradients, inputs, network
+from test_pondernet import (
+    BATCH,
+    HIDDEN,
+    INPUTS,
+    OUTPUTS,
+    STEPS,
+    WAYS,
+    Recurrent,
+    act_by_sampling,
+    gradients,
+    inputs,
+    network,
+)
 from torch import Tensor, nn
 
-from sheeprl_dnp.halting import halting_log_probs
+from sheeprl_dnp.halting import halting_head, halting_log_probs
 from sheeprl_dnp.pondernet import Halted, PonderLoss, PonderNet
 
 
