@@ -156,7 +156,8 @@ def test_a_compiled_training_is_the_eager_one_within_rounding(run: Any, max_halt
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("variant", ["discrete", "continuous"])
+@pytest.mark.parametrize("variant", ["discrete", "continuous", "marginal", "dream"])
 def test_a_compiled_training_ponders(run: Any, variant: str) -> None:
-    state = run(*VARIANTS[variant], "algo.compile.enabled=True", "algo.ponder.max_halts=3")
+    chosen = (VARIANTS | BEYOND_THE_DEFAULT)[variant]
+    state = run(*chosen, "algo.compile.enabled=True", "algo.ponder.max_halts=3")
     assert all(torch.isfinite(weights).all() for weights in state["actor"].values())
