@@ -67,13 +67,20 @@ class Keeper:
 """
 
 
-@pytest.mark.parametrize("max_halts", [1, 4])
-def test_two_processes_keep_equal_weights(train: Command, tmp_path: Path, max_halts: int) -> None:
+@pytest.mark.parametrize(
+    ("experiment", "max_halts"),
+    [
+        ("dnp_crafter_small", 1),
+        ("dnp_crafter_small", 4),
+        pytest.param("dnp_crafter_small_dream", 4, marks=pytest.mark.slow),
+    ],
+)
+def test_two_processes_keep_equal_weights(train: Command, tmp_path: Path, experiment: str, max_halts: int) -> None:
     (tmp_path / "keeper.py").write_text(KEEPER)
     overrides = [*TINY_CRAFTER, *DDP, f"algo.ponder.max_halts={max_halts}"]
     overrides += ["env.num_envs=1", "algo.total_steps=800", "algo.replay_ratio=0.03"]
     environment = clean_environment() | {"PYTHONPATH": str(tmp_path)}
-    train("exp=dnp_crafter_small", *overrides, "fabric.callbacks=[{_target_:keeper.Keeper}]", env=environment)
+    train(f"exp={experiment}", *overrides, "fabric.callbacks=[{_target_:keeper.Keeper}]", env=environment)
     first, second = (load(tmp_path / f"rank_{rank}.pt") for rank in (0, 1))
     assert first["per_rank_gradient_steps"] >= 10
     assert differences(first, second) == []
