@@ -15,10 +15,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from sheeprl.utils.env import make_env
+from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.crafter_score import count_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, check_ponder_config
-from sheeprl_dnp.hydra_callback import causes, plain
+from sheeprl_dnp.hydra_callback import causes
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.study.evaluate import ALGORITHMS
 from sheeprl_dnp.study.job import QUIET, folder_argument
@@ -147,7 +148,7 @@ def compose_arm(arm: str, config: StudyConfig) -> DictConfig:
     if "ponder" in cfg.algo:
         check_ponder_config(cfg.algo)
     try:
-        make_env(plain(cfg), 0, 0)().close()
+        make_env(dotdict(OmegaConf.to_container(cfg, resolve=True)), 0, 0)().close()
     except Exception as error:  # whatever an environment may raise
         reason = next((cause for cause in causes(error) if isinstance(cause, ConfigError)), error)
         raise _unusable(arm, config, reason) from error
