@@ -117,6 +117,7 @@ def test_run_warns_where_the_training_is_not_over_by_then(machine: Sshd, checkou
         (600, "0 5000\n10 5100", ""),  # too little is known
         (600, "0 5000\n10 5000\n20 5000", ""),
         (100000, "0 0\n10 5000\n20 5100\n30 5200", ""),
+        (-60, "0 5000\n10 5100\n20 5200", ""),  # it did not come
         (600, "0\n10\n20", ""),  # nothing was logged yet
     ],
 )

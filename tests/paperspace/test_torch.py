@@ -271,6 +271,10 @@ def test_setup_installs_the_build_that_the_driver_serves_and_follows_it(
     project.setup()
     assert project.torch() == PINNED and project.gpu()[0] == 0
 
+    nvidia_smi(drivers, "470.256")  # what was installed once is not installed now
+    project.setup()
+    assert project.torch() == "2.7.1+cu118"
+
 
 def test_pypis_build_on_an_older_driver_is_named_with_its_mend(tmp_path: Path, drivers: Path, index: str) -> None:
     project = Project(tmp_path / "project", drivers, index)
