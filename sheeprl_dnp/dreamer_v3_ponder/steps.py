@@ -103,7 +103,6 @@ class Dream(nn.Module):
         """`log pi_1` (`[rows, A]`), the latent states, and the features' share of the halting logit (`[rows, 1]`)."""
         logits = heads._uniform_mix(heads.mlp_heads[0](features))
         log_policy = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-        latents = latents.to(log_policy.dtype)
         if self.from_features is None:
             return log_policy, latents, torch.zeros_like(log_policy[:, :1])
         return log_policy, latents, self.from_features(features).to(log_policy.dtype)
@@ -112,7 +111,11 @@ class Dream(nn.Module):
         """The dreams of so many steps, all at once."""
         log_policy, latents, _ = inputs
         actions = most_probable(log_policy, steps - 1)
-        return Dreams(actions, self.lookahead.gains(latents, actions))
+        return Dreams(actions, self._gains(latents, actions, log_policy.dtype))
+
+    def _gains(self, latents: Tensor, actions: Tensor, dtype: torch.dtype) -> Tensor:
+        # In low precision a module gets its inputs rounded, known gains too: rounded as the latents, they stay the same
+        return self.lookahead.gains(latents, actions).to(dtype)
 
     def unroll(
         self, inputs: tuple[Tensor, ...], state: Tensor | None, steps: int, dreams: Dreams | None = None
@@ -125,6 +128,7 @@ class Dream(nn.Module):
         assert state is None, "its first step has no state"
         log_policy, _, from_features = inputs
         actions, gains = dreams or self.look_ahead(inputs, steps)
+        gains = gains.to(log_policy.dtype)
         dreamed = one_hot(actions, log_policy.shape[-1]) * gains.unsqueeze(-1)  # [rows, steps-1, A]
         policies = self._improved(log_policy.unsqueeze(1), F.pad(dreamed.cumsum(1), (0, 0, 1, 0)))
         best = F.pad(gains.cummax(1).values, (1, 0))
@@ -149,7 +153,7 @@ class Dream(nn.Module):
             gains = state[:, 4:]
             # The most probable one that is left; the first of several
             action = log_policy.masked_fill(gains > -math.inf, -math.inf).argmax(-1, keepdim=True)
-            gains = gains.scatter(-1, action, self.lookahead.gains(latents, action))
+            gains = gains.scatter(-1, action, self._gains(latents, action, gains.dtype))
             best = gains.amax(-1, keepdim=True)
         policy = self._improved(log_policy, gains.masked_fill(gains == -math.inf, 0.0))
         number = (gains > -math.inf).sum(-1, keepdim=True) + 1
@@ -179,4 +183,4 @@ class DreamHalting(nn.Module):
         self.linear = halting_head(3, lambda_p)
 
     def forward(self, state: Tensor) -> Tensor:
-        return state[:, :1] + self.linear(state[:, 1:4])
+        return state[:, :1] + self.linear(state[:, 1:4].to(self.linear.weight.dtype))

@@ -165,6 +165,21 @@ def test_known_dreams_and_new_ones_give_the_same_policies(at: object) -> None:
     torch.testing.assert_close(new.log_halting, old.log_halting)
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_in_low_precision_the_gains_of_the_imagination_are_those_of_the_loss(precision: str) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    torch.manual_seed(0)
+    world_model, actor, critic, *_ = build_agent(fabric, (5,), False, configuration(), OBSERVATIONS)
+    for module in (world_model.reward_model, critic):
+        nn.init.normal_(module.model[-1].weight, std=0.3)
+    states = latents().view(1, 6, -1)
+    imagined = actor(states, at="every", ahead=True)
+    in_the_loss = actor(states, at="every", dreams=imagined.dreams)
+    assert torch.equal(imagined.policies[0].logits, in_the_loss.policies[0].logits)
+    assert torch.equal(imagined.log_halting, in_the_loss.log_halting)
+    assert imagined.dreams.gains.std() > 0.1
+
+
 def test_static_shapes_give_what_the_rows_that_need_it_give() -> None:
     _, actor, *_ = agent(configuration())
     states, given = latents(), torch.tensor([1, 4, 2, 3, 3, 1])
