@@ -74,6 +74,11 @@ def estimator(ponder: dict[str, Any]) -> str:
     return "marginal" if trajectories(ponder) == 1 else ponder.estimator
 
 
+def entropy(ponder: dict[str, Any]) -> str:
+    """Whose is rewarded: where the actor can halt at one step, that step's policy is the one that is played."""
+    return "steps" if choices(ponder) == 1 else ponder.entropy
+
+
 def batch_states(algo: dict[str, Any]) -> int:
     """M: how many latent states of a batch there are to imagine from."""
     return algo.per_rank_sequence_length * algo.per_rank_batch_size

@@ -22,7 +22,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
-from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config, estimator, root_states, trajectories
+from sheeprl_dnp.dreamer_v3_ponder.config import (
+    check_ponder_config,
+    entropy,
+    estimator,
+    root_states,
+    trajectories,
+)
 from sheeprl_dnp.dreamer_v3_ponder.imagination import imagine
 from sheeprl_dnp.dreamer_v3_ponder.loss import actor_loss, critic_loss
 from sheeprl_dnp.dreamer_v3_ponder.recorder import OnStart, train_recorded
@@ -96,7 +102,7 @@ def behaviour_learning(
             estimator=estimator(ponder),
             lambda_p=ponder.lambda_p,
             continuation=ponder.continuation,
-            entropy=ponder.entropy,
+            entropy=entropy(ponder),
             objective_mix=actor_cfg.objective_mix,
             is_continuous=is_continuous,
             actions_dim=tuple(int(dim) for dim in actions_dim),

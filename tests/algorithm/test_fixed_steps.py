@@ -60,6 +60,14 @@ def test_its_learning_is_dreamer_v3s_bit_for_bit(is_continuous: bool) -> None:
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.parametrize(("max_halts", "is_continuous"), [(1, False), (1, True), (4, False)])
+def test_the_entropy_of_a_mixture_of_one_step_is_dreamer_v3s_bit_for_bit(max_halts: int, is_continuous: bool) -> None:
+    mixture = ["algo.ponder.entropy=mixture", "algo.ponder.estimator=marginal", "algo.actor.objective_mix=1"]
+    cfg = configuration(f"algo.ponder.max_halts={max_halts}", *mixture)
+    ours, theirs = learned(cfg, is_continuous, ours=True), learned(cfg, is_continuous, ours=False)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
 def test_it_has_the_cell_of_the_pondering_actor_and_no_halting_unit() -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
     torch.manual_seed(0)
