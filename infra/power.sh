@@ -232,7 +232,9 @@ refuse_to_lose_work() {
   if unsaved="$(remote_unsaved_work)"; then
     [[ -z "$unsaved" ]] ||
       die "The machine has work that is nowhere else:"$'\n'"$unsaved"$'\n'"Bring it here (scripts/paperspace sync," \
-        "pull), or stop all the same, as its disk keeps it: scripts/paperspace down --force. It is $STATE$(billed_note)"
+        "pull), or stop all the same, as its disk keeps it, but nothing that runs: scripts/paperspace down --force." \
+        "It is $STATE$(billed_note)"
+    note_idle_sessions
   else
     say "  SSH does not answer, so unsaved work cannot be looked for; the machine's disk keeps it"
   fi

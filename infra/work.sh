@@ -11,6 +11,8 @@
 source "$REPO/infra/training.sh"
 # shellcheck source=results.sh
 source "$REPO/infra/results.sh"
+# shellcheck source=unsaved.sh
+source "$REPO/infra/unsaved.sh"
 # shellcheck source=setup.sh
 source "$REPO/infra/setup.sh"
 
@@ -52,36 +54,6 @@ cmd_sync() {
     *) die "$(diverged "$branch")" ;;
   esac
   note_other_branches "$branch"
-}
-
-# What is on the machine only, a line each; 1 if SSH is dead. What cannot be looked at counts as unsaved.
-remote_unsaved_work() {
-  local report code=0 kind identity text
-  report="$(ssh_script "$REPO/infra/remote/git-state" unsaved "$(remote_dir)" 2>&1)" || code=$?
-  case "$code" in
-    0) ;;
-    3) return 0 ;; # nothing was set up there yet
-    255) return 1 ;;
-    *) printf 'its work tree cannot be looked at: %s\n' "$(ssh_reason "$report")" && return 0 ;;
-  esac
-  while IFS=$'\t' read -r kind identity text; do
-    case "$kind" in
-      uncommitted) printf 'uncommitted: %s\n' "$text" ;;
-      stash) printf 'stashed: %s\n' "$text" ;;
-      training) printf 'a training runs: %s\n' "$text" ;;
-      commit) is_commit_here "$identity" || printf 'unpushed: %s\n' "$text" ;;
-      result) is_file_here "$identity" "$text" || printf 'not pulled: %s\n' "$text" ;;
-    esac
-  done <<< "$report"
-}
-
-is_commit_here() {
-  git_here cat-file -e "$1^{commit}" 2> /dev/null &&
-    [[ -n "$(git_here for-each-ref --count=1 --contains "$1" 2> /dev/null)" ]]
-}
-
-is_file_here() {
-  [[ -f "$REPO/$2" && "$(git_here hash-object --no-filters -- "$REPO/$2")" == "$1" ]]
 }
 
 git_here() {

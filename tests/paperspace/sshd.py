@@ -46,6 +46,25 @@ config="$HOME/.ssh/config"
 [ -e "$config" ] || config=none
 exec '{ssh}' -F "$config" "$@"
 """
+# The real pgrep finds the processes of everyone on this computer; the machine has those of its home alone
+PGREP = """#!/bin/bash
+'{pgrep}' "$@" | {{
+  status=1
+  while read -r pid rest; do
+    tr '\\0' '\\n' < "/proc/$pid/environ" 2> /dev/null | grep -qx 'HOME={home}' && echo "$pid $rest" && status=0
+  done
+  exit $status
+}}
+"""
+# What would switch this computer off, or write on everyone's terminals, is recorded
+RECORDER = """#!/bin/sh
+echo "{name} $*" >> '{record}'
+[ '{name}' != systemctl ] || [ "$1" = poweroff ]
+"""
+SUDO = """#!/bin/sh
+[ "$1" != -n ] || shift
+exec "$@"
+"""
 
 
 def free_port() -> int:
@@ -80,6 +99,10 @@ class Sshd:
         (folder / "login").write_text(LOGIN)
         (folder / "login").chmod(0o755)
         places = {"home": self.home, "programs": self.programs, "root": self.root, "path": SYSTEM_PATH}
+        self.program("pgrep", PGREP.format(pgrep=shutil.which("pgrep"), home=self.home))
+        self.program("sudo", SUDO)
+        for name in ("systemctl", "wall"):
+            self.program(name, RECORDER.format(name=name, record=self.root / "calls"))
         (folder / "config").write_text(CONFIG.format(port=self.port, folder=folder, **places))
 
     def make_key(self, name: str) -> None:
@@ -141,6 +164,12 @@ class Sshd:
         config.write_text(config.read_text().replace(SYSTEM_PATH, str(folder)))
         self.stop()
         self.start()
+
+    def calls(self, name: str) -> list[str]:
+        """How `name`, one of the recorded programs, was called."""
+        record = self.root / "calls"
+        lines = record.read_text().splitlines() if record.exists() else []
+        return [line.removeprefix(f"{name} ") for line in lines if line.startswith(f"{name} ")]
 
     def tmux(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """tmux of the machine, asked without SSH."""
