@@ -2,20 +2,24 @@
 # shellcheck shell=bash disable=SC2016,SC2034,SC2153 # jq has variables of its own; ours are shared between files
 
 cmd_create() {
-  local name="${PAPERSPACE_MACHINE:-sheeprl-dnp}" yes="" address=static
+  local name="${PAPERSPACE_MACHINE:-sheeprl-dnp}" yes="" address=static key=""
   create_options "$@"
   check_config
+  check_ssh_names
   DOING="creating $name"
   local machines template
   api_session || die "$API_ERROR"
   api_list_machines || die "$API_ERROR"
   machines="$API_ANSWER"
   refuse_second_machine
+  key="$(find_key "$key")"
   template="$(find_template)"
   create_offer "$template" "$machines"
   [[ -n "$yes" ]] || confirm "Create it?"
+  API_VALUE=""
+  [[ -z "$key" ]] || request_key_script "$key"
   on_interrupt interrupted
-  request_machine "$(create_body "$(jq -r .id <<< "$template")")"
+  request_machine "$(create_body "$(jq -r .id <<< "$template")" "$API_VALUE")"
   create_wait
   create_report
 }
@@ -39,6 +43,7 @@ create_options() {
       --auto-shutdown) PAPERSPACE_AUTO_SHUTDOWN_HOURS="$2" ;;
       --template) PAPERSPACE_TEMPLATE="$2" ;;
       --address) address="$2" ;;
+      --key) key="$2" ;;
       *) misuse "create does not know '$option'; see scripts/paperspace create --help." ;;
     esac
     shift 2
@@ -101,9 +106,19 @@ create_offer() {
   say "  type           $PAPERSPACE_MACHINE_TYPE in $PAPERSPACE_REGION (one is free now: $available)"
   say "  system         $(jq -r .name <<< "$1") on a disk of $PAPERSPACE_DISK_GB GB"
   say "  address        $address"
+  say "  SSH key        $(key_note)"
   say "  auto-shutdown  after $PAPERSPACE_AUTO_SHUTDOWN_HOURS h, whatever runs then"
   say "  while on       ${notes[0]}"
   say "  while off      ${notes[1]}"
+}
+
+# Uses the caller's `key`
+key_note() {
+  if [[ -n "$key" ]]; then
+    echo "$(key_fingerprint "$key"), brought along by a startup script"
+  else
+    echo "those that the account has (console, account settings, SSH keys)"
+  fi
 }
 
 confirm() {
@@ -113,13 +128,15 @@ confirm() {
   [[ "${reply,,}" == y || "${reply,,}" == yes ]] || die "Not confirmed: nothing was done. (--yes answers yes.)"
 }
 
-# Off after it is made: `up` starts it when it is wanted
+# TEMPLATE SCRIPT (empty: none). Off after it is made: `up` starts it when it is wanted
 create_body() {
   jq -n --arg name "$name" --arg type "$PAPERSPACE_MACHINE_TYPE" --arg template "$1" --arg region "$PAPERSPACE_REGION" \
-    --arg address "$address" --argjson disk "$PAPERSPACE_DISK_GB" --argjson hours "$PAPERSPACE_AUTO_SHUTDOWN_HOURS" '{
+    --arg address "$address" --argjson disk "$PAPERSPACE_DISK_GB" --argjson hours "$PAPERSPACE_AUTO_SHUTDOWN_HOURS" \
+    --arg script "$2" '{
       name: $name, machineType: $type, templateId: $template, region: $region, diskSize: $disk, publicIpType: $address,
       startOnCreate: false, autoShutdownEnabled: true, autoShutdownTimeout: $hours, autoShutdownForce: true,
-      autoSnapshotEnabled: false, takeInitialSnapshot: false, restorePointEnabled: false}'
+      autoSnapshotEnabled: false, takeInitialSnapshot: false, restorePointEnabled: false}
+      + if $script == "" then {} else {startupScriptId: $script} end'
 }
 
 # A request whose answer is lost may have made the machine: it is looked for, and not asked for twice

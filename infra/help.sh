@@ -66,6 +66,8 @@ ends off: scripts/paperspace up starts it.
   --auto-shutdown HOURS   default: PAPERSPACE_AUTO_SHUTDOWN_HOURS, else 8
   --template ID|NAME      default: the newest Ubuntu LTS from 22.04 that fits the type and has the GPU's driver
   --address static|dynamic  default: static
+  --key FILE|none         the SSH key that the machine lets in, brought along by a startup script; default: PAPERSPACE_SSH_KEY,
+                          else your usual one. none: only those that the account has
   --yes                   does not ask
 END
 }

@@ -115,6 +115,18 @@ api_release_ip() {
   api_request DELETE "/public-ips/$(url_encode "$1")" .ip
 }
 
+# NAME. Value: the id of the startup script of that name; nothing where there is none
+api_list_scripts() {
+  api_list "/startup-scripts?name=$(url_encode "$1")&limit=100" || return 1
+  API_VALUE="$(answer --arg name "$1" '[.[] | select(.name == $name and .isEnabled and .dtDeleted == null)][0].id // ""')"
+}
+
+# NAME SCRIPT. Value: its id
+api_create_script() {
+  api_request POST /startup-scripts .id \
+    "$(jq -n --arg name "$1" --arg script "$2" '{name: $name, script: $script, isRunOnce: false}')"
+}
+
 # MACHINE_ID
 api_list_snapshots() {
   api_list "/snapshots?machineId=$(url_encode "$1")&limit=100"

@@ -7,14 +7,18 @@
 # ADDRESS: the alias leads there from now on
 ssh_write_entry() {
   local folder="$HOME/.ssh/paperspace.d"
-  [[ "$PAPERSPACE_SSH_ALIAS" =~ ^[[:alnum:]][[:alnum:]._-]*$ ]] ||
-    misuse "PAPERSPACE_SSH_ALIAS is '$PAPERSPACE_SSH_ALIAS'; it must be letters, digits, '.', '_' and '-'."
-  [[ "$PAPERSPACE_SSH_USER" =~ ^[[:alnum:]_][[:alnum:]._-]*$ ]] ||
-    misuse "PAPERSPACE_SSH_USER is '$PAPERSPACE_SSH_USER'; it must be a name of letters, digits, '.', '_' and '-'."
+  check_ssh_names
   mkdir -p "$folder"
   chmod 700 "$HOME/.ssh" "$folder"
   write_if_changed "$folder/$PAPERSPACE_SSH_ALIAS.conf" "$(ssh_entry "$1" "$folder")"
   ssh_include "$HOME/.ssh/config" "Include \"$folder/*.conf\""
+}
+
+check_ssh_names() {
+  [[ "$PAPERSPACE_SSH_ALIAS" =~ ^[[:alnum:]][[:alnum:]._-]*$ ]] ||
+    misuse "PAPERSPACE_SSH_ALIAS is '$PAPERSPACE_SSH_ALIAS'; it must be letters, digits, '.', '_' and '-'."
+  [[ "$PAPERSPACE_SSH_USER" =~ ^[[:alnum:]_][[:alnum:]._-]*$ ]] ||
+    misuse "PAPERSPACE_SSH_USER is '$PAPERSPACE_SSH_USER'; it must be a name of letters, digits, '.', '_' and '-'."
 }
 
 # HostKeyAlias: the key belongs to the machine, not to its address, and another machine may have another

@@ -110,6 +110,15 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def ssh_key(home: Path) -> Path:
+    """The user's usual SSH key."""
+    path = home / ".ssh" / "id_ed25519"
+    path.parent.mkdir(mode=0o700)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ada's", "-f", str(path)], check=True)
+    return path
+
+
+@pytest.fixture
 def api() -> Iterator[FakeApi]:
     """The fake API, with the machine `psmachine` named `dnp` that is off."""
     with FakeApi(key=API_KEY) as fake:

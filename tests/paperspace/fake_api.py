@@ -255,6 +255,8 @@ class FakeApi(Account):
         return {"items": items[begin : begin + size], "hasMore": bool(rest), **rest}
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
+        if body.get("startupScriptId", "") not in ["", *self.script_texts]:
+            raise RefusalError("Startup script not found", 404)
         machine = Machine(f"psnew{len(self.machines)}", body["name"], state="provisioning")
         machine.plan = ["ready"] if body.get("startOnCreate", True) else ["off"]
         machine.data |= {key: body[key] for key in body if key in machine.data}

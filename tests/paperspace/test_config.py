@@ -176,7 +176,7 @@ def processes() -> str:
 @pytest.mark.usefixtures("ssh_answers")
 @pytest.mark.parametrize("where", ["environment", "file"])
 def test_the_key_is_in_no_argument_environment_log_or_file(
-    api: FakeApi, paperspace: Paperspace, config: Path, record: Path, tmp_path: Path, where: str
+    api: FakeApi, paperspace: Paperspace, config: Path, ssh_key: Path, record: Path, tmp_path: Path, where: str
 ) -> None:
     api.key = key = f"sk-{uuid.uuid4().hex}"
     listings = []

@@ -1,5 +1,7 @@
 """`create` makes the machine that this project needs, once, after it told the price."""
 
+from pathlib import Path
+
 import pytest
 
 from .conftest import Paperspace
@@ -21,12 +23,13 @@ WANTED = {
     "autoSnapshotEnabled": False,
     "takeInitialSnapshot": False,
     "restorePointEnabled": False,
+    "startupScriptId": "ss0",
 }
 
 
 @pytest.fixture(autouse=True)
-def empty(api: FakeApi) -> None:
-    """An account without machines."""
+def empty(api: FakeApi, ssh_key: Path) -> None:
+    """An account without machines, and a user who has an SSH key."""
     api.machines.clear()
 
 
