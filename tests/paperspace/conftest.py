@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from .fake_api import FakeApi
+from .guard import guard  # noqa: F401
 from .project import checkout, command, entry, following, machine  # noqa: F401
 from .sshd import dead_machine, sshd  # noqa: F401
 
