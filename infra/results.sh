@@ -10,6 +10,7 @@ cmd_pull() {
   ssh_need
   pull_results || die "Not all results could be pulled; try again: scripts/paperspace pull"
   say "The results of the machine are in: ${RESULTS[*]}."
+  ! on_training fetched 2> /dev/null || say "$NO_DOWN"
 }
 
 # Adds to our results, and renews what the machine has newer. Nothing is deleted here, and what git tracks travels by git.

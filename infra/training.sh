@@ -4,6 +4,12 @@
 # Where `run --debug` waits, on the loopback of both sides; .vscode/launch.json attaches there
 readonly DEBUG_PORT=5678
 
+# How long the machine of `run --down` waits for its results to be fetched before it powers itself off; and its folder for that
+readonly FETCH_MINUTES=15
+readonly END_FOLDER=.local/state/sheeprl-dnp
+readonly ITS_END="waits $FETCH_MINUTES minutes for its results to be fetched, and then powers itself off"
+readonly NO_DOWN="The machine powers itself off soon, as run --down asked; to see it off: scripts/paperspace down"
+
 # What is known of a training whose start was cut off
 readonly MAY_RUN="while the training was being started: it may run on the machine all the same."
 
@@ -25,6 +31,7 @@ cmd_run() {
   if [[ -n "$follow" ]]; then
     ((${#overrides[@]} == 0)) || misuse "run --follow takes no experiment: it follows the training that runs, or that ran last."
     ssh_need
+    [[ -z "$down" ]] || on_training power-off "$FETCH_MINUTES" || die "The machine has no training to follow."
   else
     start_training
   fi
@@ -33,7 +40,8 @@ cmd_run() {
 
 # Uses the caller's `overrides`, `resume`, `device`, `debug` and `down`
 start_training() {
-  local code=0 port=0
+  local code=0 port=0 minutes=never
+  [[ -z "$down" ]] || minutes="$FETCH_MINUTES"
   check_overrides
   branch="$(branch_here)"
   refuse_dirt_here
@@ -44,9 +52,10 @@ start_training() {
   [[ -z "$resume" ]] || resume_overrides
   choose_device
   update_machine "$branch"
+  bring_notify
   say "Starting on the machine, at $(git_here log -1 --format='%h %s'): sheeprl ${overrides[*]}"
   on_interrupt interrupted_start
-  on_training start "$port" "$device" "${overrides[@]}" >&2 || code=$?
+  on_training start "$port" "$device" "$minutes" "${overrides[@]}" >&2 || code=$?
   case "$code" in
     0) ;;
     4)
@@ -85,6 +94,12 @@ choose_device() {
     [[ "$override" != *fabric.accelerator=cpu ]] || device=cpu
   done
   [[ "$device" == gpu || " ${overrides[*]} " == *" fabric.accelerator="* ]] || overrides+=(fabric.accelerator=cpu)
+}
+
+# On standard input: it may hold a secret, and arguments are seen by every process
+bring_notify() {
+  printf '%s' "$PAPERSPACE_NOTIFY" | ssh_remote "umask 077 && mkdir -p $END_FOLDER && cat > $END_FOLDER/notify" ||
+    die "PAPERSPACE_NOTIFY could not be brought to the machine."
 }
 
 refuse_second_training() {
@@ -129,10 +144,13 @@ finish_training() {
   fi
   if [[ -n "$down" ]]; then
     on_interrupt interrupted_pull
-    pull_results || { wait_again && pull_results; } || die "The results could not be pulled, so the machine stays on, and is billed. Try again: scripts/paperspace pull, then down"
+    pull_results || { wait_again && pull_results; } || die "The results could not be pulled: they stay on the machine's disk. It $ITS_END." \
+      "Try again: scripts/paperspace pull, then down"
+    on_training fetched || true
     cmd_down
   else
     say "Bring the results here: scripts/paperspace pull"
+    ! on_training ends || say "$NO_DOWN"
   fi
   exit "$status"
 }
@@ -200,9 +218,9 @@ interrupted_start() {
 }
 
 interrupted_following() {
-  end_interrupted "Not followed any more; the training goes on${down:+, and the machine stays on when it ends (its idle guard stops it later)}." "$(ways_on)"
+  end_interrupted "Not followed any more; the training goes on${down:+; when it has ended, the machine $ITS_END}." "$(ways_on)"
 }
 
 interrupted_pull() {
-  end_interrupted "Interrupted while the results were pulled: the machine stays on, and is billed. Go on: scripts/paperspace pull, then down"
+  end_interrupted "Interrupted while the results were pulled: the machine stays on, and is billed; it $ITS_END. Go on: scripts/paperspace pull, then down"
 }

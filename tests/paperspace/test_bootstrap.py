@@ -133,6 +133,7 @@ def test_after_bootstrap_run_and_sync_and_down_work(fresh: Sshd, command: Comman
     commit(fresh.project, "there.py")
     assert command("sync").returncode == 0
     assert (checkout / "there.py").exists()
+    assert command("pull").returncode == 0
     assert command("down").returncode == 0
     assert api.machine.state == "off"
 

@@ -168,11 +168,11 @@ def test_ctrl_c_stops_following_and_not_the_training(
     wait_until_shown(process, "\ntraining exp=x")
     output = interrupt(process)
     assert process.returncode == 130
-    assert "the training goes on" in output and "the machine stays on" in output
+    assert "the training goes on" in output and "the machine waits 15 minutes for its results" in output
     assert "run --follow --down" in output
     second = command("run", "y")
     assert second.returncode == 1 and "sheeprl exp=x" in second.stderr
-    other = command("ssh", "bash sheeprl-dnp/infra/remote/training start sheeprl-dnp 0 exp=y")
+    other = command("ssh", "bash sheeprl-dnp/infra/remote/training start sheeprl-dnp 0 cpu never exp=y")
     assert other.returncode == 4, "on the machine itself, too"
     refused = command("down")
     assert refused.returncode == 1 and "a training runs: sheeprl exp=x" in refused.stderr
@@ -206,7 +206,7 @@ def test_without_the_results_the_machine_stays_on(machine: Sshd, command: Comman
     git(checkout, "reset", "--quiet")
     result = command("run", "--down", "x")
     assert result.returncode == 1
-    assert "the machine stays on, and is billed" in result.stderr
+    assert "stay on the machine's disk. It waits 15 minutes" in result.stderr
     assert api.machine.state == "ready"
 
 
