@@ -20,6 +20,7 @@ The work on it
   ssh                a shell, or one command
   code               opens VS Code on it
   run                trains there, in a tmux that survives a lost connection
+  tensorboard        opens a page with the runs that train there
   pull               brings results here
   sync               git both ways, never losing work
 
@@ -43,9 +44,9 @@ Checks keys, tools, account, machine settings, driver and torch; says how to men
     bootstrap) help_bootstrap ;;
     ssh) echo 'Usage: scripts/paperspace ssh [COMMAND...]
 A shell on the machine, or COMMAND run there.' ;;
-    code) echo 'Usage: scripts/paperspace code
-Opens VS Code here, connected to the project on the machine.' ;;
+    code) help_code ;;
     run) help_run ;;
+    tensorboard) help_tensorboard ;;
     pull) echo 'Usage: scripts/paperspace pull
 Brings the results of the trainings on the machine here.' ;;
     sync) echo 'Usage: scripts/paperspace sync
@@ -137,6 +138,15 @@ upgrades leave the driver and the kernel alone.
 END
 }
 
+help_code() {
+  cat << 'END'
+Usage: scripts/paperspace code [--windows]
+Opens VS Code here, connected to the project on the machine.
+  --windows   of WSL, where VS Code is Windows' program and reads Windows' SSH configuration: writes the machine's entry there,
+              where up then keeps it current
+END
+}
+
 help_run() {
   cat << 'END'
 Usage: scripts/paperspace run [--down] [--debug] [--cpu] EXPERIMENT [OVERRIDE...]
@@ -146,10 +156,22 @@ Usage: scripts/paperspace run [--down] [--debug] [--cpu] EXPERIMENT [OVERRIDE...
 Refuses where less than 10 GB of the machine's disk are free, and says what could be deleted.
 Warns where auto-shutdown comes before the training's end, as soon as its speed is known.
 Pushes local commits, starts the training on the machine inside tmux, and follows its log; Ctrl-C leaves it running.
-  --down    stops the machine when the training has ended and its results are here
+  --down    stops the machine when the training has ended and its results are here. Without you, too: then the machine waits
+            15 minutes for its results to be fetched, and powers itself off; they are on its disk (up, then pull)
   --debug   lets a debugger of VS Code attach
   --resume  goes on from the last checkpoint of the training that ran last, as after an auto-shutdown
   --cpu     trains on the CPU; without it, run refuses where torch cannot use the GPU
   --follow  follows the training that runs, or that ran last
+At the end the machine calls the commands of PAPERSPACE_NOTIFY, see infra/paperspace.conf.example.
+END
+}
+
+help_tensorboard() {
+  cat << 'END'
+Usage: scripts/paperspace tensorboard [FOLDER] [--port PORT]
+Starts TensorBoard on the machine, forwards its port to this computer, and opens the page; Ctrl-C ends it, there too.
+  FOLDER        what it shows, below the project there; default: logs/runs
+  --port PORT   of this computer; default: the first free one from 6006 on
+While it runs, the machine has an SSH session, and its idle guard waits (IDLE_GUARD_SILENT_MINUTES).
 END
 }

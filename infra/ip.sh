@@ -95,6 +95,7 @@ ip_confirm() {
     machine_see_or_die
   done
   ssh_write_entry "$address"
+  refresh_windows_entry
   echo "$NAME has the address $address; ssh $PAPERSPACE_SSH_ALIAS goes there."
 }
 

@@ -150,6 +150,7 @@ reach_ssh() {
     die "The machine is ready, but has no public address$(billed_note)" \
       "Give it one: scripts/paperspace ip claim, then ip assign."
   ssh_write_entry "$ADDRESS"
+  refresh_windows_entry
   DOING="waiting for SSH on $NAME"
   # Of a machine that was on already, sshd is no longer on its way
   if [[ "$FOUND" == ready ]] && ssh_is_silent; then

@@ -1,4 +1,4 @@
-# The work tree here and on the machine, and ways to the machine: ssh, code, sync. Sourced by scripts/paperspace.
+# The work tree here and on the machine, and ways to the machine: ssh, sync. Sourced by scripts/paperspace.
 #
 # The machine's tree is a git repository that this one pushes to and fetches from over SSH, as the git remote named like the
 # SSH alias: no hosting service is needed. A push moves the machine's files along (receive.denyCurrentBranch=updateInstead),
@@ -11,6 +11,10 @@
 source "$REPO/infra/training.sh"
 # shellcheck source=results.sh
 source "$REPO/infra/results.sh"
+# shellcheck source=tensorboard.sh
+source "$REPO/infra/tensorboard.sh"
+# shellcheck source=vscode.sh
+source "$REPO/infra/vscode.sh"
 # shellcheck source=unsaved.sh
 source "$REPO/infra/unsaved.sh"
 # shellcheck source=setup.sh
@@ -23,16 +27,6 @@ cmd_ssh() {
   ssh ${options[@]+"${options[@]}"} -- "$PAPERSPACE_SSH_ALIAS" "$@" || code=$?
   [[ "$code" != 255 ]] || say "There is no connection, or it broke off; scripts/paperspace up also refreshes the address. $(why_no_answer)"
   exit "$code"
-}
-
-cmd_code() {
-  local folder
-  (($# == 0)) || misuse "code takes no arguments."
-  command -v code > /dev/null ||
-    die "The command 'code' is not on PATH; in VS Code: Command Palette, \"Shell Command: Install 'code' command in PATH\"."
-  ssh_need
-  folder="$(ssh_remote "cd $(printf %q "$(remote_dir)") && pwd" < /dev/null)" || die "$(not_set_up)"
-  code --remote "ssh-remote+$PAPERSPACE_SSH_ALIAS" "$folder"
 }
 
 cmd_sync() {

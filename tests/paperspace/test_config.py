@@ -10,7 +10,7 @@ import pytest
 from .conftest import API_KEY, REPO, Paperspace
 from .fake_api import FakeApi
 
-COMMANDS = "create up down status ip destroy doctor bootstrap ssh code run pull sync".split()
+COMMANDS = "create up down status ip destroy doctor bootstrap ssh code run tensorboard pull sync".split()
 
 
 @pytest.fixture
