@@ -63,8 +63,7 @@ class PonderNet(nn.Module):
             `initial_state`; where that isn't given, zeros if the module has a `hidden_size`, else `None`. A module that
             computes several steps at once has `unroll(x, state, steps)`, which gives outputs and states
             `[batch, steps, ...]`; one that computes a step without all those before has `last(x, state, steps)`.
-        halting_module: `[batch, hidden_size] -> [batch, 1]`, the logits of `lambda_n` from the state of the step.
-            `None`: it never halts before the last step.
+        halting_module: `[batch, hidden_size] -> [batch, 1]`, logits of `lambda_n`; `None`: halts at the last step only.
         max_steps: N, the last step, which always halts.
         lambda_p: the halting probability of the geometric prior, used by the loss.
 
@@ -87,8 +86,8 @@ class PonderNet(nn.Module):
         self.halting_module = halting_module
         self.max_steps = max_steps
         self.lambda_p = lambda_p
-        # Whether every step is computed for every row, in shapes that don't depend on the data, or for the rows that
-        # reach it only; `None`: for every row where the device isn't a CPU, or the code is compiled
+        # Whether each step is computed for all rows, not those alone that reach it; `None`: on a device that is no CPU,
+        # and in compiled code, which want shapes that don't depend on the data
         self.static: bool | None = None
 
     def forward(self, x: Inputs, initial_state: Tensor | None = None) -> PonderOutput:
@@ -155,6 +154,11 @@ class PonderNet(nn.Module):
     @staticmethod
     def choose(every: PonderSteps, halting: str | Tensor = "sample", threshold: float = 0.5) -> Halted:
         """Where each row halts, of steps that are all computed; arguments and results are those of `act`."""
+        if every.logits.shape[1] == 1:  # nothing to choose, and nothing to draw
+            log_probs = every.log_probs.squeeze(1)
+            return Halted(
+                every.outputs.squeeze(1), torch.full_like(log_probs, every.first, dtype=torch.long), log_probs
+            )
         if isinstance(halting, Tensor):
             index = (halting - every.first).unsqueeze(1)
             log_probs = every.log_probs.gather(1, index).squeeze(1)
@@ -166,9 +170,8 @@ class PonderNet(nn.Module):
         return Halted(output.view(len(index), *every.outputs.shape[2:]), index.squeeze(1) + every.first, log_probs)
 
     def _is_static(self, x: Inputs) -> bool:
-        if self.static is None:
-            return torch.compiler.is_compiling() or batch_of(x).device.type != "cpu"
-        return self.static
+        needed = torch.compiler.is_compiling() or batch_of(x).device.type != "cpu"
+        return needed if self.static is None else self.static
 
     def _first_state(self, x: Inputs, initial_state: Tensor | None) -> Tensor | None:
         if initial_state is None and isinstance(size := getattr(self.step_module, "hidden_size", None), int):

@@ -183,7 +183,7 @@ def main(fabric: Fabric, cfg: dict[str, Any], on_start: OnStart | None = None) -
     """Trains an agent in SheepRL's own DreamerV3 loop, where the pieces that ponder stand for SheepRL's."""
     check_ponder_config(cfg.algo)
     add_ponder_metrics(cfg)
-    player_steps, moments = PonderedSteps(), build_moments(cfg.algo.actor.moments)
+    player_steps, moments = PonderedSteps(), build_moments(cfg.algo.actor.moments).to(fabric.device)
     train_recorded(
         dreamer_v3.main,
         fabric,

@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 from sheeprl.algos.dreamer_v2.agent import WorldModel
-from sheeprl.algos.dreamer_v3.utils import Moments
 from sheeprl.utils.distribution import BernoulliSafeMode, TwoHotEncodingDistribution
 from torch import Tensor, nn
 from torch.distributions import Distribution
+
+from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments
 
 
 class Lookahead:
@@ -27,7 +28,7 @@ class Lookahead:
         self,
         world_model: WorldModel,
         critic: nn.Module,
-        moments: Moments,
+        moments: WeightedMoments,
         *,
         recurrent_size: int,
         actions: int,
@@ -59,7 +60,7 @@ class Lookahead:
         values = TwoHotEncodingDistribution(self.critic(states), dims=1).mean
         before, after = values.split((len(latents), outcomes.shape[1]), 1)
         returns = (rewards + self.gamma * continues * after).view(actions.shape)
-        return ((returns - before.view(-1, 1)) / returns_scale(self.moments)).to(latents.dtype)
+        return ((returns - before.view(-1, 1)) / self.moments.scale).to(latents.dtype)
 
     def _outcomes(self, latents: Tensor, actions: Tensor) -> Tensor:
         """The most probable next state of each action: `[1, rows * n, L]`."""
@@ -77,11 +78,6 @@ class Lookahead:
 def one_hot(classes: Tensor, count: int) -> Tensor:
     """As PyTorch's function of this name, which reads its input on some devices: `[*]` to bool `[*, count]`."""
     return classes.unsqueeze(-1) == torch.arange(count, device=classes.device)
-
-
-def returns_scale(moments: Moments) -> Tensor:
-    """S, by which DreamerV3 divides its advantages: the spread of the returns before this update, at least 1 / max."""
-    return torch.max(1 / moments._max, moments.high - moments.low)
 
 
 def most_probable(log_policy: Tensor, count: int) -> Tensor:

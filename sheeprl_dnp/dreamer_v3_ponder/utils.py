@@ -67,6 +67,17 @@ def build_moments(moments: dict[str, Any]) -> "WeightedMoments":
 class WeightedMoments(Moments):
     """DreamerV3's moving percentiles of the returns, each return counted with its halting weight."""
 
+    def __init__(
+        self, decay: float = 0.99, max_: float = 1e8, percentile_low: float = 0.05, percentile_high: float = 0.95
+    ) -> None:
+        super().__init__(decay, max_, percentile_low, percentile_high)
+        self._least_scale = 1 / max_  # a number, since SheepRL's `_max` is a tensor of the CPU
+
+    @property
+    def scale(self) -> Tensor:
+        """S, by which the advantages are divided, as `forward` gave it last; at least 1 / `max_`."""
+        return (self.high - self.low).clamp(min=self._least_scale)
+
     def forward(self, x: Tensor, fabric: Fabric, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The offset and the scale of the returns, over all processes.
 
@@ -81,4 +92,4 @@ class WeightedMoments(Moments):
         low, high = weighted_quantiles(values, weights, (self._percentile_low, self._percentile_high))
         self.low = self._decay * self.low + (1 - self._decay) * low
         self.high = self._decay * self.high + (1 - self._decay) * high
-        return self.low.detach(), torch.max(1 / self._max, self.high - self.low).detach()
+        return self.low.detach(), self.scale.detach()
