@@ -1,13 +1,16 @@
 """What happens around a run of one of our experiments or algorithms (`hydra.callbacks`)."""
 
 import errno
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from sheeprl.algos.dreamer_v3 import dreamer_v3
 
@@ -15,6 +18,7 @@ from sheeprl_dnp.costs import report_costs
 from sheeprl_dnp.dreamer_v3_ponder import dreamer_v3_ponder
 from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
 from sheeprl_dnp.dreamer_v3_ponder.recorder import train_recorded
+from sheeprl_dnp.resume import overrides_not_taken, resumed_config
 from sheeprl_dnp.runs import ConfigError, check_resume, check_writable
 
 ALGORITHMS = {"dreamer_v3": dreamer_v3, "dreamer_v3_ponder": dreamer_v3_ponder}
@@ -25,31 +29,54 @@ class RunCallback(Callback):
     """Checks a run before any work starts, records it, and ends a failed one with a sentence for its user.
 
     It is with each job, in whatever process a launcher or Fabric runs it. Hydra turns the exceptions of callbacks into
-    warnings, but for `SystemExit`.
+    warnings, but for `SystemExit`, which would end a whole sweep: there the job alone fails, and the others go on.
     """
 
     def __init__(self) -> None:
         self._replaced: tuple[ModuleType, Any] | None = None  # the module of an algorithm, and its own `main`
+        self._refused: ConfigError | None = None
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        module = ALGORITHMS.get(config.algo.name)
         try:
             check(config)
         except ConfigError as error:
-            end_with_sentence(error)
-        self._record(ALGORITHMS[config.algo.name])
+            if not (module and is_of_sweep(config)):
+                raise SystemExit(sentence(error)) from error
+            self._refused = error
+            self._replace(module, refuse)
+            return
+        if config.checkpoint.resume_from and rank_zero_only.rank == 0:
+            sys.stderr.writelines(f"{line}\n" for line in overrides_not_taken(config))
+        recorded = module.main if module is dreamer_v3_ponder else partial(train_recorded, module.main)
+        self._replace(module, partial(recorded, on_start=report_costs))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if self._replaced:
             module, main = self._replaced
             module.main, self._replaced = main, None
-        if job_return.status == JobStatus.FAILED:
-            end_with_sentence(job_return._return_value)
+        failure = self._refused or job_return._return_value
+        self._refused = None
+        if job_return.status != JobStatus.FAILED or not (said := sentence(failure)):
+            return
+        if not is_of_sweep(config):
+            raise SystemExit(said) from failure
+        print(said, file=sys.stderr)
+        job_return._return_value = SystemExit(1)  # raised by Hydra at the end of the sweep
 
-    def _record(self, module: ModuleType) -> None:
-        """Puts a recorded training in the place of the `main` of an algorithm, for this job."""
+    def _replace(self, module: ModuleType, main: Callable[..., None]) -> None:
+        """Puts another function in the place of the `main` of an algorithm, for this job."""
         self._replaced = module, module.main
-        recorded = module.main if module is dreamer_v3_ponder else partial(train_recorded, module.main)
-        module.main = partial(recorded, on_start=report_costs)
+        module.main = main
+
+
+def is_of_sweep(config: DictConfig) -> bool:
+    return config.hydra.mode == RunMode.MULTIRUN
+
+
+def refuse(*_: Any) -> None:
+    """In the place of a training that can't be run as it is configured."""
+    raise RuntimeError("The run was refused before it started.")
 
 
 def check(config: DictConfig) -> None:
@@ -63,21 +90,23 @@ def check(config: DictConfig) -> None:
         raise ConfigError(f"`algo.name={config.algo.name}` is not allowed here: experiments `dnp_...` are of {names}.")
     if "ponder" in config.algo:
         check_ponder_config(config.algo)
-    check_writable(config.log_root)
     if config.checkpoint.resume_from:
         check_resume(config)
+        config = resumed_config(config)
+    check_writable(config.log_root)
 
 
-def end_with_sentence(failure: BaseException) -> None:
-    """Ends the program with what its user can mend; returns if there is nothing of that kind."""
+def sentence(failure: BaseException) -> str | None:
+    """What the user of a failed run can mend; None if there is nothing of that kind."""
     for error in causes(failure):
         if isinstance(error, ConfigError):
-            raise SystemExit(f"Error: {error}") from failure
+            return f"Error: {error}"
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            raise SystemExit(
+            return (
                 f"Error: the run could not write `{error.filename or 'its files'}` ({error.strerror}): it ended, and "
                 "its last checkpoint is as it was."
-            ) from failure
+            )
+    return None
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

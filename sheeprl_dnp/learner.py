@@ -17,14 +17,7 @@ from torch import Tensor, nn
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
 from sheeprl_dnp.dreamer_v3_ponder.dreamer_v3_ponder import train
-from sheeprl_dnp.dreamer_v3_ponder.utils import build_moments
-
-
-def action_sizes(space: gym.Space) -> tuple[int, ...]:
-    """The size of each action head, as SheepRL counts them."""
-    if isinstance(space, gym.spaces.Box):
-        return space.shape
-    return tuple(space.nvec.tolist()) if isinstance(space, gym.spaces.MultiDiscrete) else (int(space.n),)
+from sheeprl_dnp.dreamer_v3_ponder.utils import action_sizes, build_moments
 
 
 def agent_builder(cfg: dict[str, Any], steps: Any, moments: nn.Module) -> Callable[..., tuple]:

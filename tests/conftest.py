@@ -41,6 +41,18 @@ TINY_CRAFTER = [
     "checkpoint.every=1000",
 ]
 
+# A training of 96 steps on Lights Out, with 5 gradient steps, and a checkpoint every 32 steps
+TINY_LIGHTS_OUT = [
+    *(key for key in TINY_AGENT if "cnn_channels" not in key and key != "algo.mlp_layers=3"),
+    "env.num_envs=2",
+    "algo.total_steps=96",
+    "algo.learning_starts=48",
+    "algo.replay_ratio=0.1",
+    "buffer.size=200",
+    "metric.log_every=32",
+    "checkpoint.every=32",
+]
+
 
 def clean_environment() -> dict[str, str]:
     """The environment of a user: nothing of the project set, nor of the test runner; one thread each."""

@@ -20,11 +20,11 @@ from test_configs import experiment
 
 from sheeprl_dnp.dreamer_v3_ponder.recorder import EpisodeFile, NewWorlds, Recorder
 from sheeprl_dnp.envs.crafter import CrafterWrapper
+from sheeprl_dnp.envs.sokoban import Sokoban
 from sheeprl_dnp.envs.worlds import world_seed
 from sheeprl_dnp.rebinding import rebound
 
 ACTIONS = np.random.default_rng(0).integers(17, size=2000)
-SILENT = SimpleNamespace(go_on=lambda step, returns: None)
 
 
 def recorder(folder: Path, start_step: int = 0, rank: int = 0, processes: int = 1) -> Recorder:
@@ -37,7 +37,9 @@ def recorder(folder: Path, start_step: int = 0, rank: int = 0, processes: int = 
         logger=SimpleNamespace(log_dir=str(folder)),
     )
     one_process = SimpleNamespace(**{**vars(fabric), "world_size": 1, "is_global_zero": True})
-    made = Recorder(fabric, None, start_step, SILENT, on_start=None)
+    cfg = dotdict(checkpoint={"resume_from": None}, buffer={"memmap": False}, algo={"total_steps": 1})
+    made = Recorder(fabric, cfg)
+    made._start_step = made._step = start_step
     made.get_log_dir(one_process, "root", "run")
     return made
 
@@ -112,6 +114,18 @@ def test_lights_out_is_recorded_with_its_boards(tmp_path: Path) -> None:
     assert [record["board"] for record in first] == boards
     assert all(record["length"] == record["difficulty"] == record["step"] // 2 for record in first)
     assert {record["success"] for record in first} <= {True, False}
+
+
+def test_sokoban_is_recorded_with_its_rooms(tmp_path: Path) -> None:
+    env = Sokoban(max_moves=3)
+    envs = record(tmp_path, [lambda: env], processes=4)
+    envs.reset(seed=0)
+    room = str(env.room)
+    for _ in range(3):
+        envs.step([0])
+    (kept,) = records(tmp_path)
+    assert (kept["room"], kept["step"], kept["length"], kept["success"]) == (room, 12, 3, False)
+    assert 1 <= kept["difficulty"] <= 4
 
 
 def test_any_environment_is_recorded_with_length_and_reward(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -24,9 +25,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 from sheeprl.utils import env as sheeprl_env
+from sheeprl.utils import fs
 from sheeprl.utils import logger as sheeprl_logger
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps
+from sheeprl_dnp.dreamer_v3_ponder.buffer_files import held, resumed_folder
 from sheeprl_dnp.envs.episode_list import RECORDED
 from sheeprl_dnp.envs.episodes import FILE_NAME
 from sheeprl_dnp.envs.worlds import WorldSeeds
@@ -55,12 +58,10 @@ def train_recorded(
         names: what stands for SheepRL's own functions and classes in the loop.
 
     Raises:
+        ConfigError: the files of the replay buffer are another training's.
         OSError: a record can't be written.
     """
-    checkpoint = cfg.checkpoint.resume_from
-    start_step = resumed_step(checkpoint) if checkpoint else 0
-    with ProgressLine(fabric, cfg.algo.total_steps, start_step, player_steps) as line:
-        recorder = Recorder(fabric, cfg, start_step, line, on_start)
+    with Recorder(fabric, cfg, on_start, player_steps) as recorder:
         rebound(
             main,
             get_log_dir=recorder.get_log_dir,
@@ -70,25 +71,39 @@ def train_recorded(
         )(fabric, cfg)
 
 
-class Recorder:
-    """Stands for the functions by which SheepRL's loop makes its folder and its environments, under their names."""
+class Recorder(ExitStack):
+    """Stands for the functions by which SheepRL's loop makes its folder and its environments, under their names.
+
+    As long as it is entered it shows the progress, and no other training goes on in the same files.
+    """
 
     def __init__(
         self,
         fabric: Fabric,
         cfg: dict[str, Any],
-        start_step: int,
-        line: "ProgressLine",
-        on_start: OnStart | None,
+        on_start: OnStart | None = None,
+        player_steps: PonderedSteps | None = None,
     ) -> None:
-        self._fabric, self._cfg, self._line, self._on_start = fabric, cfg, line, on_start
-        self._start_step = self._step = start_step
+        super().__init__()
+        self._fabric, self._cfg, self._on_start = fabric, cfg, on_start
+        checkpoint = cfg.checkpoint.resume_from
+        self._start_step = self._step = resumed_step(checkpoint) if checkpoint else 0
+        self._buffer_folder = resumed_folder(cfg, fabric.global_rank)
+        if self._buffer_folder:
+            self.enter_context(held(self._buffer_folder))
+        self._line = ProgressLine(fabric, cfg.algo.total_steps, self._start_step, player_steps)
+
+    def __enter__(self) -> "Recorder":
+        self.enter_context(self._line)
+        return self
 
     def get_log_dir(self, fabric: Fabric, *args: Any, **kwargs: Any) -> str:
         """SheepRL's `get_log_dir`, which every process calls before it makes its environments."""
         self._log_dir = sheeprl_logger.get_log_dir(fabric, *args, **kwargs)
         folder = local_folder(self._log_dir)
         self._file = EpisodeFile(folder / FILE_NAME) if folder else None
+        if self._cfg.buffer.memmap and not self._buffer_folder:
+            self.enter_context(held(Path(fs.memmap_dir(self._cfg, self._log_dir, fabric.global_rank))))
         return self._log_dir
 
     def make_env(self, *args: Any, **kwargs: Any) -> Callable[[], gym.Env]:
@@ -147,7 +162,18 @@ class NewWorlds:
             else:
                 worlds.start_at(self._start_step)
             self._last = worlds
-        return env
+        return KeptInfo(env)
+
+
+class KeptInfo(gym.Wrapper):
+    """Keeps the last `info` of an episode as it is, where the environment uses the same dictionary again.
+
+    The processes of Gymnasium's environments send it after the next `reset` (its issue 1132).
+    """
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        *outcome, info = self.env.step(action)
+        return *outcome, {key: dict(value) if isinstance(value, dict) else value for key, value in info.items()}
 
 
 class RecordedEnvironments(gym.vector.VectorWrapper):
@@ -176,7 +202,12 @@ def info_of(infos: dict[str, Any], index: int) -> dict[str, Any]:
 def episode_record(step: int, env: int, info: dict[str, Any]) -> dict[str, Any]:
     """The record of an episode, from its last `info`, with achievements as in Crafter's own records."""
     reward = info.get("crafter_return", info["episode"]["r"])
-    record = {"step": step, "length": int(info["episode"]["l"]), "reward": round(float(reward), 6), "env": env}
+    record = {
+        "step": step,
+        "length": int(info["episode"]["l"]),
+        "reward": round(np.asarray(reward).item(), 6),
+        "env": env,
+    }
     for key in RECORDED:
         if isinstance(value := info.get(key), dict):
             record |= {f"{key.removesuffix('s')}_{name}": count for name, count in value.items()}

@@ -3,13 +3,24 @@
 from collections.abc import Sequence
 from typing import Any
 
+import gymnasium as gym
 import torch
 from lightning.fabric import Fabric
+from sheeprl.algos.dreamer_v1.utils import log_models
 from sheeprl.algos.dreamer_v3.utils import AGGREGATOR_KEYS as DREAMER_V3_AGGREGATOR_KEYS
 from sheeprl.algos.dreamer_v3.utils import MODELS_TO_REGISTER, Moments
+from sheeprl.utils.utils import dotdict
 from torch import Tensor
 
-__all__ = ["AGGREGATOR_KEYS", "MODELS_TO_REGISTER", "WeightedMoments", "add_ponder_metrics", "weighted_quantiles"]
+__all__ = [
+    "AGGREGATOR_KEYS",
+    "MODELS_TO_REGISTER",
+    "WeightedMoments",
+    "action_sizes",
+    "add_ponder_metrics",
+    "log_models_from_checkpoint",
+    "weighted_quantiles",
+]
 
 HALTING_KEYS = {"Ponder/expected_steps", "Ponder/halting_entropy", "Ponder/kl"}
 PLAYER_KEYS = {"Ponder/player_steps"}
@@ -93,3 +104,37 @@ class WeightedMoments(Moments):
         self.low = self._decay * self.low + (1 - self._decay) * low
         self.high = self._decay * self.high + (1 - self._decay) * high
         return self.low.detach(), self.scale.detach()
+
+
+def action_sizes(space: gym.Space) -> tuple[int, ...]:
+    """The size of each action head, as SheepRL counts them."""
+    if isinstance(space, gym.spaces.Box):
+        return space.shape
+    return tuple(space.nvec.tolist()) if isinstance(space, gym.spaces.MultiDiscrete) else (int(space.n),)
+
+
+def log_models_from_checkpoint(
+    fabric: Fabric, env: gym.Env, cfg: dict[str, Any], state: dict[str, Any]
+) -> dict[str, Any]:
+    """Logs the models of a checkpoint to MLflow, for `sheeprl-registration`.
+
+    Returns:
+        MLflow's `ModelInfo` of each model that `model_manager.models` names.
+    """
+    from sheeprl_dnp.dreamer_v3_ponder.agent import build_agent  # imports what is above
+
+    names = ("world_model", "actor", "critic", "target_critic")
+    space, moments = env.action_space, build_moments(cfg.algo.actor.moments)
+    moments.load_state_dict(state["moments"])
+    *models, _ = build_agent(
+        fabric,
+        action_sizes(space),
+        isinstance(space, gym.spaces.Box),
+        cfg,
+        env.observation_space,
+        *(state[name] for name in names),
+        moments=moments,
+    )
+    described = dotdict(cfg.to_log | {"model_manager": cfg.model_manager})
+    by_name = {**dict(zip(names, models, strict=True)), "moments": moments}
+    return log_models(described, by_name, cfg.run.id, cfg.experiment.id, cfg.run.name)

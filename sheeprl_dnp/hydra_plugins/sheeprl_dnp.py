@@ -1,5 +1,7 @@
 """Makes the stock `sheeprl` commands find Dream-&-Ponder: Hydra loads every module of the namespace `hydra_plugins`."""
 
+import sys
+
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
@@ -14,6 +16,9 @@ class SheepRLDnPSearchPath(SearchPathPlugin):
             return
         # An evaluation can only be registered for an algorithm that already is
         import sheeprl_dnp.dreamer_v3_ponder.dreamer_v3_ponder
-        import sheeprl_dnp.dreamer_v3_ponder.evaluate  # noqa: F401
+        import sheeprl_dnp.dreamer_v3_ponder.evaluate
+        import sheeprl_dnp.dreamer_v3_ponder.utils
 
+        # `sheeprl-registration` looks for what logs the models of an algorithm among SheepRL's own alone
+        sys.modules.setdefault("sheeprl.algos.dreamer_v3_ponder.utils", sheeprl_dnp.dreamer_v3_ponder.utils)
         search_path.append(provider="sheeprl-dnp", path="pkg://sheeprl_dnp.configs")
