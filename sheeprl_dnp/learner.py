@@ -34,7 +34,7 @@ def agent_builder(cfg: dict[str, Any], steps: Any, moments: nn.Module) -> Callab
 
 @dataclass
 class Learner:
-    """An agent with all that its `train` takes; `step(batch)` is one gradient step."""
+    """An agent with all that its `train` takes; `step(batch)` is a gradient step, `learn_world_model` a part of it."""
 
     cfg: dict[str, Any]
     world_model: nn.Module
@@ -44,6 +44,7 @@ class Learner:
     observation_space: gym.spaces.Dict
     action_space: gym.Space
     step: Callable[[dict[str, Tensor]], None]
+    learn_world_model: Callable[[dict[str, Tensor]], Any]
 
     def batch(self, sequence_length: int, batch_size: int) -> dict[str, Tensor]:
         """A random batch `[T, B, ...]`, as the replay buffer gives them."""
@@ -95,7 +96,9 @@ def build_learner(
     run = partial(train, player_steps=steps) if ponders else dreamer_v3.train
 
     def step(batch: dict[str, Tensor]) -> None:
-        agent = (world_model, actor, critic, target_critic, *optimizers)
-        run(fabric, *agent, batch, None, cfg, is_continuous, sizes, moments)
+        learned = (world_model, actor, critic, target_critic, *optimizers)
+        run(fabric, *learned, batch, None, cfg, is_continuous, sizes, moments)
 
-    return Learner(cfg, world_model, actor, critic, player, observation_space, action_space, step)
+    learn_world_model = partial(dreamer_v3.world_model_learning, fabric, cfg, world_model, optimizers[0])
+    agent = (cfg, world_model, actor, critic, player)
+    return Learner(*agent, observation_space, action_space, step, learn_world_model)

@@ -6,7 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from conftest import BIN, TINY_CRAFTER, clean_environment
+import pytest
+from conftest import BIN, TINY_CRAFTER, TINY_LIGHTS_OUT, clean_environment
 
 
 def run_in_terminal(command: list[str], folder: Path) -> str:
@@ -35,3 +36,13 @@ def test_a_terminal_shows_steps_speed_time_left_return_and_ponder_steps(tmp_path
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output)
     assert re.search(r"600/600 steps.* \d+\.\d steps/s .*return -?\d+\.\d\d · [1-4]\.\d\d ponder steps", plain)
     assert re.search(r"\d:\d\d:\d\d", plain)
+
+
+@pytest.mark.parametrize("redirection", ["> log", pytest.param("| tee log", marks=pytest.mark.slow)])
+def test_what_goes_to_standard_output_stays_there(tmp_path: Path, redirection: str) -> None:
+    command = " ".join([str(BIN / "sheeprl"), "exp=dnp_lights_out", *TINY_LIGHTS_OUT, redirection])
+    screen, log = run_in_terminal(["sh", "-c", command], tmp_path), (tmp_path / "log").read_text()
+    assert "Log dir: logs/runs/" in log and log.count("Rank-0: policy_step=") > 5
+    assert "steps/s" not in log and "\x1b[?25l" not in log
+    assert "96/96 steps" in screen
+    assert ("Rank-0: policy_step=" in screen) == ("tee" in redirection)

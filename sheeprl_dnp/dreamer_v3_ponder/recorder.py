@@ -53,7 +53,8 @@ def train_recorded(
     """Trains with `main`, the loop of SheepRL's DreamerV3, and records the episodes.
 
     Args:
-        on_start: called in the first process with the configuration, the folder of the logs and the environments.
+        on_start: called in the first process before the first step, with the configuration, the folder of the logs and
+            the environments.
         player_steps: the ponder steps of the player, to be shown.
         names: what stands for SheepRL's own functions and classes in the loop.
 
@@ -102,6 +103,8 @@ class Recorder(ExitStack):
         self._log_dir = sheeprl_logger.get_log_dir(fabric, *args, **kwargs)
         folder = local_folder(self._log_dir)
         self._file = EpisodeFile(folder / FILE_NAME) if folder else None
+        if not folder:
+            fabric.print(f"The episodes are not recorded: `{self._log_dir}` is not a local folder.")
         if self._cfg.buffer.memmap and not self._buffer_folder:
             self.enter_context(held(Path(fs.memmap_dir(self._cfg, self._log_dir, fabric.global_rank))))
         return self._log_dir
@@ -114,13 +117,11 @@ class Recorder(ExitStack):
         if not sync_env:
             make = partial(make, context=start_method())
 
-        def make_recorded(makers: Sequence[Callable[[], gym.Env]]) -> gym.vector.VectorEnv:
-            envs = RecordedEnvironments(make(makers), self._on_step)
-            if self._on_start and self._fabric.is_global_zero:
-                self._on_start(self._cfg, self._log_dir, envs)
-            return envs
+        return lambda makers: RecordedEnvironments(make(makers), self._on_reset, self._on_step)
 
-        return make_recorded
+    def _on_reset(self, envs: gym.vector.VectorEnv) -> None:
+        if self._on_start and self._fabric.is_global_zero:
+            self._on_start(self._cfg, self._log_dir, envs)
 
     def _on_step(self, num_envs: int, ended: list[tuple[int, dict[str, Any]]]) -> None:
         self._step += num_envs * self._fabric.world_size
@@ -177,13 +178,23 @@ class KeptInfo(gym.Wrapper):
 
 
 class RecordedEnvironments(gym.vector.VectorWrapper):
-    """Tells `on_step` after each step how many environments there are, and of each ended episode its last `info`."""
+    """Tells `on_step` after each step how many environments there are, and of each ended episode its last `info`.
+
+    SheepRL's loop resets them once, when it has built and checked all that it needs.
+    """
 
     def __init__(
-        self, envs: gym.vector.VectorEnv, on_step: Callable[[int, list[tuple[int, dict[str, Any]]]], None]
+        self,
+        envs: gym.vector.VectorEnv,
+        on_reset: Callable[[gym.vector.VectorEnv], None],
+        on_step: Callable[[int, list[tuple[int, dict[str, Any]]]], None],
     ) -> None:
         super().__init__(envs)
-        self._on_step = on_step
+        self._on_reset, self._on_step = on_reset, on_step
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self._on_reset(self)
+        return self.env.reset(seed=seed, options=options)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         *outcome, infos = self.env.step(actions)
