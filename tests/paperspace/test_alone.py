@@ -83,6 +83,7 @@ def test_the_machine_ends_by_itself_and_pull_fetches_after_up(
     assert command("run", "--follow").returncode == 3
 
 
+@pytest.mark.slow
 def test_it_waits_for_its_results_to_be_fetched(
     machine: Sshd, command: Command, wait: Wait, alone, checkout: Path
 ) -> None:
@@ -108,6 +109,7 @@ def test_with_the_users_computer_it_is_stopped_by_the_api(machine: Sshd, command
     assert not is_powered_off(machine)
 
 
+@pytest.mark.slow
 def test_without_down_it_stays_on(machine: Sshd, wait: Wait, alone) -> None:
     wait(minutes=0)
     alone()
@@ -115,6 +117,7 @@ def test_without_down_it_stays_on(machine: Sshd, wait: Wait, alone) -> None:
     assert not machine.calls("systemctl")
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_ends_it_too(machine: Sshd, wait: Wait, following) -> None:
     wait(minutes=0)
     process = following("run", "x", "until=never", "--down")
@@ -125,6 +128,7 @@ def test_a_training_that_is_killed_ends_it_too(machine: Sshd, wait: Wait, follow
     assert "sheeprl exp=x until=never was killed: training exp=x" in end_log(machine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["tmux new-session -d -s other sleep 100", "touch .keep-awake"])
 def test_what_else_runs_keeps_it_on(machine: Sshd, command: Command, wait: Wait, alone, keep: str) -> None:
     wait(minutes=0)
@@ -134,6 +138,7 @@ def test_what_else_runs_keeps_it_on(machine: Sshd, command: Command, wait: Wait,
     assert not machine.calls("systemctl")
 
 
+@pytest.mark.slow
 def test_another_run_within_that_time_keeps_it_on(machine: Sshd, command: Command, wait: Wait, alone) -> None:
     wait(minutes=15)
     alone("--down")
@@ -144,6 +149,7 @@ def test_another_run_within_that_time_keeps_it_on(machine: Sshd, command: Comman
     assert "exp=y ended" in end_log(machine) and not machine.calls("systemctl")
 
 
+@pytest.mark.slow
 def test_following_it_can_ask_for_the_end(machine: Sshd, command: Command, wait: Wait, following, api) -> None:
     wait(minutes=0)
     process = following("run", "x", "until=logs/go")
@@ -180,6 +186,7 @@ def test_notify_tells_the_end_and_the_last_line(
     assert len(told(machine)) == 2
 
 
+@pytest.mark.slow
 def test_notify_without_the_users_computer(machine: Sshd, wait: Wait, alone, environment: dict[str, str]) -> None:
     environment["PAPERSPACE_NOTIFY"] = "cat >> told-not-here; exit 3"
     wait(minutes=0)
@@ -188,12 +195,14 @@ def test_notify_without_the_users_computer(machine: Sshd, wait: Wait, alone, env
     assert "the notify command failed with status 3" in end_log(machine)
 
 
+@pytest.mark.slow
 def test_notify_shows_what_a_progress_bar_showed_last(machine: Sshd, command: Command, checkout: Path) -> None:
     commit(checkout, "tests/sheeprl", "#!/bin/sh\nprintf 'begun\\n 10 %%\\r100 %%\\r\\n \\n'\n")
     assert command("run", "x").returncode == 0
     wait_for(lambda: "ended with status 0: 100 %" in end_log(machine), "the end")
 
 
+@pytest.mark.slow
 def test_a_machine_that_cannot_power_itself_off_says_so(machine: Sshd, wait: Wait, alone) -> None:
     machine.program("systemctl", "#!/bin/sh\nexit 1\n")
     wait(minutes=0)

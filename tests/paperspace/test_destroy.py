@@ -51,6 +51,7 @@ def test_release_of_an_address_that_must_be_taken_from_its_machine_first(api: Fa
     assert ips(api) == ["127.0.2.1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [True, False])
 def test_a_release_whose_answer_is_lost_is_looked_after(api: FakeApi, paperspace: Paperspace, after: bool) -> None:
     api.faults.append(Fault(RELEASE, 502, after=after))
@@ -103,6 +104,7 @@ def test_work_that_is_nowhere_else_keeps_it(api: FakeApi, paperspace: Paperspace
     assert api.machine.state == "ready" and not api.sent(DELETE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [{"drop": True}, {"status": 504}, {"status": 500}])
 def test_an_answer_that_is_lost(api: FakeApi, paperspace: Paperspace, fault: dict[str, object]) -> None:
     api.faults.append(Fault(DELETE, after=True, **fault))  # type: ignore[arg-type]

@@ -40,6 +40,7 @@ def run_at_start(machine: Sshd, script: str) -> None:
     subprocess.run(["bash", "-c", script], env=environment, check=True)
 
 
+@pytest.mark.slow
 def test_it_logs_in_after_the_first_start(api: FakeApi, sshd: Sshd, command: Command) -> None:
     config = sshd.folder / "config"
     known = sshd.home / ".ssh" / "authorized_keys"

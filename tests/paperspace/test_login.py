@@ -80,6 +80,7 @@ def test_a_key_with_a_passphrase_and_no_agent(api: FakeApi, sshd: Sshd, command:
     assert logins(sshd) == 2
 
 
+@pytest.mark.slow
 def test_the_same_key_in_an_agent_lets_in(
     api: FakeApi, sshd: Sshd, command: Command, locked: Path, agent: None, environment: dict[str, str]
 ) -> None:
@@ -105,12 +106,14 @@ def test_a_key_that_is_not_offered(api: FakeApi, sshd: Sshd, command: Command, t
     assert logins(sshd) == 2
 
 
+@pytest.mark.slow
 def test_keys_that_the_machine_does_not_know(api: FakeApi, sshd: Sshd, command: Command, tmp_path: Path) -> None:
     other = make_key(tmp_path / "keys" / "other")
     explained(command, f"accepts none of your SSH keys for {USER} (ssh offers {other})", PAPERSPACE_SSH_KEY=str(other))
     assert 10 <= logins(sshd) <= 12, "it may get its keys a moment after it starts"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["run x", "pull", "sync", "bootstrap"])
 def test_every_command_explains_it(machine: Sshd, command: Command, home: Path, locked: Path, word: str) -> None:
     entry = home / ".ssh" / "paperspace.d" / "paperspace.conf"

@@ -139,6 +139,7 @@ def test_a_sign_of_life_after_the_warning_keeps_it_on(
     assert silent(guard) in (9, 10) and not guard.powered_off
 
 
+@pytest.mark.slow
 def test_load_is_a_sign_of_life(guard: Guard, clock: Clock, terminal: Session) -> None:
     guard()
     clock(100)
@@ -146,6 +147,7 @@ def test_load_is_a_sign_of_life(guard: Guard, clock: Clock, terminal: Session) -
     assert silent(guard) == 0
 
 
+@pytest.mark.slow
 def test_the_gpu_is_a_sign_of_life(guard: Guard, clock: Clock, terminal: Session) -> None:
     guard()
     clock(100)
@@ -156,6 +158,7 @@ def test_the_gpu_is_a_sign_of_life(guard: Guard, clock: Clock, terminal: Session
     assert silent(guard) == 0
 
 
+@pytest.mark.slow
 def test_another_session_is_a_sign_of_life(guard: Guard, clock: Clock, login) -> None:
     login()
     guard()
@@ -164,6 +167,7 @@ def test_another_session_is_a_sign_of_life(guard: Guard, clock: Clock, login) ->
     assert silent(guard) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting, off", [("0", False), ("30", True)])
 def test_the_setting(guard: Guard, clock: Clock, login, setting: str, off: bool) -> None:
     guard.settings["IDLE_GUARD_SILENT_MINUTES"] = setting

@@ -82,6 +82,7 @@ def serving(machine: Sshd) -> list[str]:
     return subprocess.run(words, capture_output=True, text=True).stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_it_ends_there_when_the_connection_breaks(machine: Sshd, runs: Path, opened: Path, following) -> None:
     _, process = started(following, opened)
     assert serving(machine)
@@ -91,6 +92,7 @@ def test_it_ends_there_when_the_connection_breaks(machine: Sshd, runs: Path, ope
     wait_for(lambda: not serving(machine), "it ends on the machine, too")
 
 
+@pytest.mark.slow
 def test_a_folder_and_a_port_of_ones_own(machine: Sshd, runs: Path, opened: Path, following) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

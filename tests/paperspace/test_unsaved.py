@@ -29,6 +29,7 @@ def test_results_that_git_ignores_are_named_until_they_are_pulled(machine: Sshd,
     stopped(command, api)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rsync", ["rsync", "tar"])
 def test_results_that_went_on_are_named_again(machine: Sshd, command: Command, api, rsync: str) -> None:
     if rsync == "tar":
@@ -41,6 +42,7 @@ def test_results_that_went_on_are_named_again(machine: Sshd, command: Command, a
     stopped(command, api)
 
 
+@pytest.mark.slow
 def test_results_of_a_study_that_git_ignores(machine: Sshd, command: Command, api) -> None:
     path = machine.project / "results/study/run/checkpoint/last.ckpt"
     path.parent.mkdir(parents=True)
@@ -56,12 +58,14 @@ def test_many_results_are_named_by_their_folders(machine: Sshd, command: Command
     refused(command, api, "not pulled: logs/runs/dnp/run/0/ (6 files)\nnot pulled: logs/runs/dnp/run/1/ (6 files)\n")
 
 
+@pytest.mark.slow
 def test_replay_buffers_are_not_waited_for(machine: Sshd, command: Command, api) -> None:
     result(machine.project, "memmap_buffer/observations")
     result(machine.project, "version_0/checkpoint_buffers/1")
     stopped(command, api)
 
 
+@pytest.mark.slow
 def test_what_is_newer_here_is_not_waited_for(machine: Sshd, command: Command, checkout: Path, api) -> None:
     result(machine.project, "log", "old\n")
     subprocess.run(["touch", "-d", "+5 seconds", result(checkout, "log", "newer\n")], check=True)
@@ -92,6 +96,7 @@ def test_a_shell_that_waits_in_tmux_is_named_and_no_obstacle(
     assert "ends too: tmux session 'mine': bash" in answer.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what, words",
     [
@@ -114,6 +119,7 @@ def test_what_else_runs(machine: Sshd, command: Command, api, what: str, words: 
     stopped(command, api)
 
 
+@pytest.mark.slow
 def test_the_training_of_run_is_named_once(
     machine: Sshd, command: Command, checkout: Path, needs_tmux: None, following, api
 ) -> None:

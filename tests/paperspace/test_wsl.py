@@ -71,6 +71,7 @@ def test_the_entry_is_written_there_when_asked_and_logs_in(
     assert (windows / ".ssh/paperspace.d/paperspace.known_hosts").exists()
 
 
+@pytest.mark.slow
 def test_up_keeps_it_current(windows: Path, command: Command, machine: Sshd, api) -> None:
     assert command("code", "--windows").returncode == 0
     entry = windows / ".ssh/paperspace.d/paperspace.conf"
@@ -87,6 +88,7 @@ def test_without_windows_nothing_is_said(
     assert command("code", "--windows").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_windows_that_does_not_answer(windows: Path, command: Command, tmp_path: Path) -> None:
     (tmp_path / "front" / "cmd.exe").write_text("#!/bin/sh\nexit 1\n")
     result = command("code")
