@@ -7,15 +7,13 @@ import numpy as np
 from crafter import constants
 
 from sheeprl_dnp.envs.crafter import CrafterWrapper
+from sheeprl_dnp.envs.symbols import PRESENT, one_hot
 
 MATERIALS = ("outside", *constants.materials)  # by Crafter's number of each; beyond the edge of the world there is none
 OBJECTS = ("cow", "zombie", "skeleton", "arrow-left", "arrow-right", "arrow-up", "arrow-down", "plant", "plant-ripe")
 POSTURES = ("player-left", "player-right", "player-up", "player-down", "player-sleep")
 PLANES = len(MATERIALS) + len(OBJECTS)
 DIGITS = 10  # of an amount in the inventory
-# The value of a symbol that is there. Of ones DreamerV3's world model would keep the ground at best: a zombie that it
-# misses would cost it log(2)^2 = 0.5 nats, less than the zombie's latent costs in KL; in a picture it costs about ten
-PRESENT = 8.0
 
 
 class SymbolicCrafterWrapper(CrafterWrapper):
@@ -81,8 +79,3 @@ class SymbolicCrafterWrapper(CrafterWrapper):
         row, column = max(-top, 0), max(-left, 0)
         view[row : row + inside.shape[0], column : column + inside.shape[1]] = inside
         return view
-
-
-def one_hot(numbers: np.ndarray, size: int) -> np.ndarray:
-    """bool [..., size]."""
-    return numbers[..., None] == np.arange(size)

@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from sheeprl_dnp.envs.sokoban_rooms import HARDEST, INNER_WALLS, draw_room, moves
+from sheeprl_dnp.envs.symbols import PRESENT
 from sheeprl_dnp.envs.worlds import WorldSeeds
 from sheeprl_dnp.runs import ConfigError
 
@@ -21,7 +22,7 @@ class Sokoban(gym.Env):
     off their goals, breadth first. Some walls stand inside. A box in a corner is lost.
 
     Observation: float32 [4 * (k - 2)^2], for each cell inside the border, row by row, whether it is a wall, a goal, has
-    a box, has the player: 1 or -1 (see `LightsOut`). Action: up, down, left or right; the player walks there, pushes
+    a box, has the player: `PRESENT` or 0. Action: up, down, left or right; the player walks there, pushes
     the box that stands there, or stays where neither can be. Reward: 1 when each box is on a goal, which ends the
     episode; after `max_moves` moves it is truncated. The `info` of a step has the `difficulty`, the `success` and the
     `room` that the episode began with, in the notation of `Room.__str__`.
@@ -59,7 +60,7 @@ class Sokoban(gym.Env):
     ) -> None:
         check_arguments(size, boxes, difficulty, max_moves)
         self.size, self.boxes, self.range, self.max_moves = size, boxes, tuple(difficulty), max_moves
-        self.observation_space = gym.spaces.Box(-1.0, 1.0, (4 * (size - 2) ** 2,), np.float32)
+        self.observation_space = gym.spaces.Box(0.0, PRESENT, (4 * (size - 2) ** 2,), np.float32)
         self.action_space = gym.spaces.Discrete(4)
         self.render_mode = "rgb_array"
         super().reset(seed=seed)
@@ -98,7 +99,7 @@ class Sokoban(gym.Env):
         return image
 
     def _observation(self) -> np.ndarray:
-        return (2.0 * self._planes().transpose(1, 2, 0).ravel() - 1).astype(np.float32)
+        return (PRESENT * self._planes().transpose(1, 2, 0).ravel()).astype(np.float32)
 
     def _planes(self, border: bool = False) -> np.ndarray:
         """Walls, goals, boxes and the player: bool [4, rows, columns]."""

@@ -12,7 +12,8 @@ from sheeprl.utils.utils import dotdict
 from test_configs import experiment
 
 from sheeprl_dnp.envs.crafter import CrafterWrapper
-from sheeprl_dnp.envs.crafter_symbolic import MATERIALS, OBJECTS, PLANES, POSTURES, PRESENT, SymbolicCrafterWrapper
+from sheeprl_dnp.envs.crafter_symbolic import MATERIALS, OBJECTS, PLANES, POSTURES, SymbolicCrafterWrapper
+from sheeprl_dnp.envs.symbols import PRESENT
 from sheeprl_dnp.runs import ConfigError
 
 ROWS, COLUMNS = 7, 9

@@ -13,6 +13,7 @@ from test_sokoban_rooms import read
 
 from sheeprl_dnp.envs.sokoban import BOX, FLOOR, GOAL, PLAYER, WALL, Sokoban
 from sheeprl_dnp.envs.sokoban_rooms import Room, moves
+from sheeprl_dnp.envs.symbols import PRESENT
 from sheeprl_dnp.runs import ConfigError
 
 
@@ -92,7 +93,7 @@ def test_the_observation_is_the_room(size: int, boxes: int) -> None:
     obs, _ = env.reset(seed=4)
     for action in [None, *solution(env.room)]:
         obs = obs if action is None else env.step(action)[0]
-        assert obs.dtype == np.float32 and set(obs.tolist()) == {-1.0, 1.0}
+        assert obs.dtype == np.float32 and set(obs.tolist()) == {0.0, PRESENT}
         cells = obs.reshape(size - 2, size - 2, 4) > 0
         seen = ["".join(symbol(*cell) for cell in row) for row in cells.tolist()]
         assert seen == [line[1:-1] for line in str(env.room).split("|")[1:-1]]
