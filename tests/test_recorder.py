@@ -174,6 +174,38 @@ class Crashing(gym.Wrapper):
         return self.env.step(action)
 
 
+@pytest.mark.parametrize("sync_env", [True, False])
+def test_an_environment_that_uses_its_info_again_or_pays_in_arrays_is_recorded(tmp_path: Path, sync_env: bool) -> None:
+    envs = record(tmp_path, [Frugal] * 2, sync_env=sync_env)
+    envs.reset()
+    for _ in range(2):
+        envs.step(np.zeros(2, int))
+    envs.close()
+    played = {"step": 4, "length": 2, "reward": 1.0, "success": True}
+    assert records(tmp_path) == [played | {"env": env} for env in range(2)]
+
+
+class Frugal(gym.Env):
+    """Has one `info` for all its steps, and rewards of the shape [1]: see Gymnasium's issues 1132 and 1445."""
+
+    observation_space = gym.spaces.Box(0, 1, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.info: dict[str, Any] = {}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.info.clear()
+        self.steps = 0
+        return np.zeros(1, np.float32), self.info
+
+    def step(self, action: Any) -> tuple[np.ndarray, np.ndarray, bool, bool, dict]:
+        self.steps += 1
+        self.info["success"] = self.steps == 2
+        return np.zeros(1, np.float32), np.array([0.5]), self.steps == 2, False, self.info
+
+
 def test_the_lines_of_many_writers_never_mix(tmp_path: Path) -> None:
     def write(env: int) -> None:
         file = EpisodeFile(tmp_path / "episodes.jsonl")

@@ -163,18 +163,22 @@ class NewWorlds:
             else:
                 worlds.start_at(self._start_step)
             self._last = worlds
-        return KeptInfo(env)
+        return OwnOutcome(env)
 
 
-class KeptInfo(gym.Wrapper):
-    """Keeps the last `info` of an episode as it is, where the environment uses the same dictionary again.
+class OwnOutcome(gym.Wrapper):
+    """Gives a number for a reward, and each step an `info` of its own, where the environment gives neither.
 
-    The processes of Gymnasium's environments send it after the next `reset` (its issue 1132).
+    Gymnasium's environments can't batch a reward of the shape [1] (its issue 1445), and their processes send the last
+    `info` of an episode only after the next `reset`, which may have used it again (its issue 1132).
     """
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        *outcome, info = self.env.step(action)
-        return *outcome, {key: dict(value) if isinstance(value, dict) else value for key, value in info.items()}
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        if np.ndim(reward):
+            reward = np.asarray(reward).item()
+        own = {key: dict(value) if isinstance(value, dict) else value for key, value in info.items()}
+        return obs, reward, terminated, truncated, own
 
 
 class RecordedEnvironments(gym.vector.VectorWrapper):
