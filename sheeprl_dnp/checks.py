@@ -1,6 +1,6 @@
 """What pydantic finds wrong with data that a user wrote, as one sentence."""
 
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -58,23 +58,26 @@ def _locate(
 ) -> tuple[list[str], FieldInfo | None, Any, type[BaseModel] | None]:
     """The keys down to the innermost field that an error is in, that field, its value, and the model that it is of."""
     keys: list[str] = []
-    field, value, inner = None, data, model
+    field, value, inner, in_dict = None, data, model, False
     for part in loc:
         if inner is None:
             break
         if isinstance(part, int):
             keys[-1] += f"[{part}]"
             value = value[part]
+        elif in_dict:
+            keys.append(f".{part}")
+            value, in_dict = value[part], False
         elif part in inner.model_fields:
             field = inner.model_fields[part]
             keys.append(f".{part}")
             value = value.get(part) if isinstance(value, dict) else value
-            inner = _model_in(field.annotation)
+            inner, in_dict = _model_in(field.annotation), get_origin(field.annotation) is dict
     return keys, field, value, inner
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model of a field that is one, or is a tuple of them."""
+    """The model of a field that is one, or is a tuple or a dict of them."""
     candidates = (annotation, *get_args(annotation))
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
 

@@ -161,18 +161,18 @@ def finish(run: Run, config: StudyConfig, checkpoint: Path) -> None:
     cfg = dotdict(OmegaConf.to_container(load_run_config(str(checkpoint)), resolve=True))
     save_costs(cfg, run.folder)
     save_metrics(run)
-    evaluate(run, "default", checkpoint, config.evaluations.episodes, None)
+    evaluate(run, "default", checkpoint, config.evaluations.episodes, None, config.evaluations.worlds)
     for steps in config.evaluations.forced_on(cfg.algo):
-        evaluate(run, str(steps), checkpoint, config.evaluations.forced_episodes, steps)
+        evaluate(run, str(steps), checkpoint, config.evaluations.forced_episodes, steps, config.evaluations.worlds)
     state = load_checkpoint(str(checkpoint))
     finished = {"steps": checkpoint_step(checkpoint), "gradient_steps": int(state["per_rank_gradient_steps"])}
     write_json(run.folder / "finished.json", finished | {"checkpoint": str(checkpoint.relative_to(run.folder))})
 
 
-def evaluate(run: Run, rule: str, checkpoint: Path, episodes: int, steps: int | str | None) -> None:
+def evaluate(run: Run, rule: str, checkpoint: Path, episodes: int, steps: int | str | None, worlds: str) -> None:
     path = run.folder / f"evaluation_{rule}.json"
     if not path.is_file():
-        results = evaluate_checkpoint(checkpoint, episodes=episodes, steps=steps)
+        results = evaluate_checkpoint(checkpoint, episodes=episodes, steps=steps, worlds=worlds)
         write_json(path, results | {"checkpoint": str(checkpoint.relative_to(run.folder))})
 
 

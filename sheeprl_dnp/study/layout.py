@@ -40,6 +40,7 @@ class Evaluations:
     # Tried in turn on agents that ponder: numbers of ponder steps, and `shuffled` on those that sample them
     forced_steps: tuple[int | str, ...] = ()
     forced_episodes: int = 50  # for each of them
+    worlds: str = "evaluation"
 
     def __post_init__(self) -> None:
         _check("episodes", self.episodes, _is_number(self.episodes, 1), "a whole number from 1")

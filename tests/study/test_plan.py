@@ -40,7 +40,7 @@ BAD_PLANS = {
     "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: [shuffled], forced_episodes: 1}": (
         "`forced_episodes=1` must be from 2, since `forced_steps` has `shuffled`"
     ),
-    "arms: [a]\nseeds: [1]\nevaluations: {worlds: training}": "`evaluations.worlds=training` must be one of evaluation",
+    "arms: [a]\nseeds: [1]\nevaluations: {worlds: training}": "`evaluations.worlds=training` must be one of validation",
     "[1]": "must have the keys `arms` and `seeds`",
     "a: [": "is not YAML",
 }
@@ -98,7 +98,7 @@ BAD_ARMS = {
     "dnp_crafter_small algo.total_steps=0": "`algo.total_steps=0` must be a multiple of the 4 steps",
     "dnp_crafter_small checkpoint.save_last=False": "`checkpoint.save_last=False` must be True",
     "dnp_crafter_small env.num_envs=0": "`env.num_envs=0` must be a whole number from 1",
-    "dnp_crafter_small env.wrapper.worlds=mine": "`env.wrapper.worlds=mine` must be one of `training`, `evaluation`",
+    "dnp_crafter_small env.wrapper.worlds=mine": "`env.wrapper.worlds=mine` must be one of `training`, `validation`",
 }
 
 
