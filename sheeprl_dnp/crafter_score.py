@@ -55,29 +55,22 @@ def summarise(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def read_records(path: Path) -> Iterator[tuple[str, list[Record]]]:
-    """The episodes of each seed that a file has, with a name for it.
+def read_records(paths: Sequence[Path]) -> Iterator[tuple[str, list[Record]]]:
+    """The episodes of each seed that files have, with a name for it.
 
     Args:
-        path: records, one JSON object a line; or `.json`, official results of one or more seeds; or the folder of a run
-            of ours, whose episodes are put together if it was resumed.
+        paths: records, one JSON object a line; `.json`, official results of one or more seeds; or folders of runs of
+            ours: of those that go on from each other the episodes are put together.
 
     Raises:
-        RecordError: it can't be read, or has something else.
+        RecordError: one can't be read, or has something else.
     """
-    try:
-        if path.is_dir():
-            yield str(path), _read_run(path)
-        elif path.suffix == ".json":
-            yield from _read_results(path)
-        else:
-            yield str(path), _read_lines(path)
-    except OSError as error:
-        raise RecordError(f"`{path}` can't be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise RecordError(
-            f"`{path}` is not text: it must have one JSON object a line, the record of an episode."
-        ) from error
+    runs = [path for path in paths if _is_of_a_run(path)]
+    if runs:
+        yield from _read_runs(runs)
+    for path in paths:
+        if path not in runs:
+            yield from _read_file(path)
 
 
 def score_files(paths: Sequence[Path], budget: int) -> dict[str, Any]:
@@ -87,12 +80,11 @@ def score_files(paths: Sequence[Path], budget: int) -> dict[str, Any]:
         RecordError: a file can't be read, or has no episode within the budget.
     """
     files = {}
-    for path in paths:
-        for name, records in read_records(path):
-            episodes = within_budget(records, budget)
-            if not episodes:
-                raise RecordError(f"`{name}` has no episode that ended within the budget of {budget:,} steps.")
-            files[name] = summarise(episodes)
+    for name, records in read_records(paths):
+        episodes = within_budget(records, budget)
+        if not episodes:
+            raise RecordError(f"`{name}` has no episode that ended within the budget of {budget:,} steps.")
+        files[name] = summarise(episodes)
     results = list(files.values())
     return {"budget": budget, "files": files, "mean": _over(results, np.mean), "std": _over(results, np.std)}
 
@@ -107,14 +99,42 @@ def _over(results: list[dict[str, Any]], statistic: Callable[[list[float]], np.f
     }
 
 
-def _read_run(folder: Path) -> list[Record]:
-    from sheeprl_dnp.envs.episodes import read_episodes  # here, since PyTorch takes seconds to import
+def _is_of_a_run(path: Path) -> bool:
+    """Whether it is the folder of a run of ours, one of its versions, or the file of episodes of one."""
+    return path.is_dir() or (path.name == "episodes.jsonl" and (path.parent / "config.yaml").is_file())
+
+
+def _read_runs(paths: Sequence[Path]) -> Iterator[tuple[str, list[Record]]]:
+    from sheeprl_dnp.lineage import trainings  # here, since PyTorch takes seconds to import
+    from sheeprl_dnp.runs import ConfigError
 
     try:
-        episodes = read_episodes(folder)
+        found = [(training, training.episodes()) for training in trainings(paths)]
+    except ConfigError as error:
+        raise RecordError(str(error)) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"`{folder}` has a damaged record of its episodes: {error}.") from error
-    return [_check(record, f"`{folder}`, episode {n}") for n, record in enumerate(episodes, 1)]
+        which = ("one of " if len(paths) > 1 else "") + ", ".join(f"`{path}`" for path in paths)
+        raise RecordError(f"{which} has a damaged record of its episodes: {error}.") from error
+    for training, episodes in found:
+        name = " + ".join(map(str, training.paths))
+        if training.start:
+            note = f"`{name}` begins at step {training.start:,}, from `{training.resumes}`: name that run, too."
+            print(note, file=sys.stderr)
+        yield name, [_check(record, f"`{name}`, episode {n}") for n, record in enumerate(episodes, 1)]
+
+
+def _read_file(path: Path) -> Iterator[tuple[str, list[Record]]]:
+    try:
+        if path.suffix == ".json":
+            yield from _read_results(path)
+        else:
+            yield str(path), _read_lines(path)
+    except OSError as error:
+        raise RecordError(f"`{path}` can't be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise RecordError(
+            f"`{path}` is not text: it must have one JSON object a line, the record of an episode."
+        ) from error
 
 
 def _read_lines(path: Path) -> list[Record]:
@@ -184,7 +204,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         metavar="FILE",
         help="Crafter's record of episodes, one JSON object a line (stats.jsonl, our episodes.jsonl), a file for each "
-        "seed; or an official result (.json: each of its seeds counts as a file); or the folder of a run",
+        "seed; or an official result (.json: each of its seeds counts as a file); or the folder of a run; runs that go "
+        "on from each other count as one",
     )
     parser.add_argument(
         "--budget",

@@ -19,12 +19,16 @@ from sheeprl.utils.env import make_env
 from torch import Tensor
 
 from sheeprl_dnp.crafter_score import score
+from sheeprl_dnp.dreamer_v3_ponder.config import ponders
 from sheeprl_dnp.dreamer_v3_ponder.utils import build_moments
 from sheeprl_dnp.envs.episode_list import EpisodeList
+from sheeprl_dnp.envs.worlds import KEPT_SEEDS
 from sheeprl_dnp.learner import action_sizes, agent_builder
 
 # Of the processes of the environments: said here, since a launcher of Hydra may have changed the default one
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
+
+COMMAND = "scripts/evaluate"  # what usually plays an evaluation
 
 Record = dict[str, Any]
 
@@ -42,19 +46,24 @@ class PlayerSteps:
 def make_environments(
     cfg: dict[str, Any], episodes: int, num_envs: int, log_dir: str, worlds: str = "evaluation"
 ) -> gym.vector.VectorEnv:
-    """The environments of a run, which play the episodes of the seeds 0 to `episodes` - 1 between them.
+    """The environments of a run, which play `episodes` episodes between them, each with a seed of its own.
+
+    Environments that keep worlds for it have the seeds from 0 on, others those of `KEPT_SEEDS`.
 
     Args:
         log_dir: where videos go, if `cfg.env.capture_video`.
-        worlds: those of ours, of which some are kept for `validation` and others for `evaluation`.
+        worlds: `validation` or `evaluation`.
     """
     cfg = copy.deepcopy(cfg)
+    seeds = KEPT_SEEDS[worlds]
     if "worlds" in cfg.env.wrapper:
         cfg.env.wrapper.worlds = worlds
+        seeds = range(len(seeds))
 
     def make(index: int) -> gym.Env:
-        env = make_env(cfg, 0, index, log_dir, "evaluation", vector_env_idx=index)()
-        return EpisodeList(env, range(index, episodes, num_envs))
+        own = seeds[index:episodes:num_envs]
+        env = make_env(cfg, own[0], index, log_dir, "evaluation", vector_env_idx=index)()
+        return EpisodeList(env, own)
 
     makers = [partial(make, index) for index in range(num_envs)]
     if num_envs == 1:
@@ -143,10 +152,11 @@ def results(episodes: list[Record], latencies: list[float]) -> Record:
     `latency_ms_per_action` is of one decision for all the environments.
     """
     median, p95 = np.percentile(latencies, (50, 95)) * 1000
+    plays_crafter = all("achievements" in episode for episode in episodes)
     return {
         "mean_return": fmean(episode["return"] for episode in episodes),
         "mean_length": fmean(episode["length"] for episode in episodes),
-        **(crafter_results(episodes) if "achievements" in episodes[0] else {"score": None, "success_rates": {}}),
+        **(crafter_results(episodes) if plays_crafter else {"score": None, "success_rates": {}}),
         "mean_ponder_steps": fmean(episode["ponder_steps"] for episode in episodes),
         "latency_ms_per_action": {"median": round(median, 3), "p95": round(p95, 3)},
         "episodes": sorted(episodes, key=lambda episode: episode["seed"]),
@@ -164,7 +174,7 @@ def evaluate(
     on_episode: Callable[[Record], None],
     worlds: str = "evaluation",
 ) -> Record:
-    """Plays the policy of a checkpoint in the worlds of the seeds 0 to `episodes` - 1.
+    """Plays the policy of a checkpoint, each episode with a seed that no training begins with, the same for all.
 
     The same checkpoint, seed of PyTorch and number of environments give the same episodes.
 
@@ -186,3 +196,58 @@ def evaluate(
     finally:
         envs.close()
     return results(records, latencies)
+
+
+def how_it_is_played(
+    fabric: Fabric,
+    algo: dict[str, Any],
+    *,
+    command: str,
+    checkpoint: str,
+    steps: str | int | None,
+    seed: int,
+    worlds: str,
+    num_envs: int,
+    episodes: int,
+) -> Record:
+    """What the results of an evaluation begin with.
+
+    Args:
+        command: that plays it.
+        steps: the rule that chooses the ponder steps; `None`: that of the training.
+        seed: of PyTorch.
+        episodes: their number.
+    """
+    rule = steps
+    if steps is None:
+        rule = (algo.ponder.halting if algo.ponder.learn_halting else algo.ponder.max_halts) if ponders(algo) else 1
+    return {
+        "command": command,
+        "checkpoint": checkpoint,
+        "algorithm": algo.name,
+        "steps": rule,
+        "seed": seed,
+        "worlds": worlds,
+        "num_envs": num_envs,
+        "num_episodes": episodes,
+        "device": fabric.device.type,
+        "precision": fabric._precision.precision,
+    }
+
+
+def results_file(played: Record, *, steps: str | int | None = None) -> str:
+    """Where the results of an evaluation are written: beside its checkpoint, under a name that says how it was played.
+
+    Evaluations that may differ have different names, so that none replaces another:
+    `ckpt_100_0.episodes_10_seed_0_envs_8_cpu.eval.json`, and what isn't usual after `cpu`.
+
+    Args:
+        played: see `how_it_is_played`.
+        steps: what the user asked for.
+    """
+    usual = f"episodes_{played['num_episodes']}_seed_{played['seed']}_envs_{played['num_envs']}_{played['device']}"
+    parts = [usual]
+    parts += [f"steps_{steps}"] if steps is not None else []
+    parts += [played["worlds"]] if played["worlds"] != "evaluation" else []
+    parts += [played["command"]] if played["command"] != COMMAND else []
+    return f"{played['checkpoint'].removesuffix('.ckpt')}.{'_'.join(parts)}.eval.json"

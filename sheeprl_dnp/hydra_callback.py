@@ -18,6 +18,7 @@ from sheeprl_dnp.costs import report_costs
 from sheeprl_dnp.dreamer_v3_ponder import dreamer_v3_ponder
 from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
 from sheeprl_dnp.dreamer_v3_ponder.recorder import train_recorded
+from sheeprl_dnp.envs.worlds import check_training_seed
 from sheeprl_dnp.resume import overrides_not_taken, resumed_config
 from sheeprl_dnp.runs import ConfigError, check_resume, check_writable
 
@@ -93,6 +94,7 @@ def check(config: DictConfig) -> None:
     if config.checkpoint.resume_from:
         check_resume(config)
         config = resumed_config(config)
+    check_training_seed(config)
     check_writable(config.log_root)
 
 

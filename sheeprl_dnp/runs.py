@@ -22,7 +22,7 @@ class ConfigError(ValueError):
 
 
 def local_folder(folder: str) -> Path | None:
-    """A folder as an absolute path; None for one on a remote filesystem (`s3://bucket/runs`)."""
+    """A folder or a file as an absolute path; None for one on a remote filesystem (`s3://bucket/runs`)."""
     filesystem = get_filesystem(folder)
     return Path(filesystem._strip_protocol(folder)).absolute() if isinstance(filesystem, LocalFileSystem) else None
 
@@ -42,7 +42,11 @@ def load_run_config(checkpoint: str, key: str = "checkpoint.resume_from") -> Dic
     Raises:
         ConfigError: there is no such checkpoint, or no configuration where its run would have it.
     """
-    if not fs.is_url(checkpoint) and not os.path.isfile(checkpoint):
+    try:
+        exists = get_filesystem(checkpoint).isfile(checkpoint)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"`{key}={checkpoint}` is on a filesystem that can't be reached: {error}.") from error
+    if not exists:
         raise ConfigError(f"`{key}={checkpoint}` is not a file: it must be a checkpoint (`.ckpt`) of a run.")
     path = fs.run_config(checkpoint)
     try:
@@ -54,13 +58,17 @@ def load_run_config(checkpoint: str, key: str = "checkpoint.resume_from") -> Dic
 
 
 def load_checkpoint(checkpoint: str, key: str = "checkpoint.resume_from") -> dict[str, Any]:
-    """The state saved in a checkpoint, which the user named by `key`; its tensors are left on disk.
+    """The state saved in a checkpoint, which the user named by `key`; of a local file, the tensors are left on disk.
 
     Raises:
         ConfigError: it can't be read, or isn't of a training.
     """
     try:
-        state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=False)
+        if path := local_folder(checkpoint):
+            state = torch.load(path, map_location="cpu", mmap=True, weights_only=False)
+        else:
+            with get_filesystem(checkpoint).open(checkpoint) as file:
+                state = torch.load(file, map_location="cpu", weights_only=False)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ConfigError(
             f"`{key}={checkpoint}` can't be read: it must be a whole checkpoint, and this one is damaged ({error})."
@@ -122,3 +130,11 @@ def replace_file(path: Path, content: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """As `replace_file`."""
     replace_file(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_results(path: str, content: Any) -> None:
+    """As `write_json`; on a remote filesystem, too."""
+    if local := local_folder(path):
+        write_json(local, content)
+    else:
+        get_filesystem(path).pipe_file(path, json.dumps(content).encode())

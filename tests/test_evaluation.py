@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -29,11 +30,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluate(command: Command, run: Path, *overrides: str) -> dict:
-    checkpoint = last_checkpoint(run)
-    result = command("sheeprl-eval", f"checkpoint_path={checkpoint}", *overrides, cwd=run)
+    result = command("sheeprl-eval", f"checkpoint_path={last_checkpoint(run)}", *overrides, cwd=run)
+    return results_of(result)[0]
+
+
+def results_of(result: subprocess.CompletedProcess[str]) -> list[dict]:
+    """What a command has written, from the lines by which it ends each evaluation."""
     assert result.returncode == 0, result.stderr
-    assert f"written to {checkpoint.with_suffix('.eval.json')}" in result.stdout
-    return json.loads(checkpoint.with_suffix(".eval.json").read_text())
+    # On no terminal, rich breaks no line of `print`; what it writes goes before
+    paths = re.findall(r"; written to (.*\.eval\.json)$", result.stdout, re.MULTILINE)
+    assert paths, result.stdout
+    return [json.loads(Path(path.removeprefix("file://")).read_text()) for path in paths]
 
 
 def test_an_evaluation_plays_the_evaluation_worlds_and_writes_json(command: Command, run: Path) -> None:
@@ -96,7 +103,8 @@ def test_the_summary_says_what_was_trained_evaluated_and_where_it_is(command: Co
     lines = summarise(folder)
     assert lines[0].startswith(f"Training: {len(next(run.rglob('episodes.jsonl')).read_text().splitlines())} episodes")
     assert f"Evaluation: 3 episodes in worlds never trained in; mean return {results['mean_return']:.2f}" in lines[1]
-    assert any(str(last_checkpoint(run).with_suffix(".eval.json")) in line for line in lines)
+    name = f"{last_checkpoint(run).stem}.episodes_3_seed_1_envs_1_cpu_sheeprl-eval.eval.json"
+    assert any(name in line for line in lines)
 
 
 def play(command: Command, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -118,8 +126,7 @@ def test_both_algorithms_play_the_same_worlds_and_the_same_command_the_same_epis
 ) -> None:
     ponder = last_checkpoint(run)
     first = play(command, ponder, baseline, "--episodes", 3, "--envs", 2)
-    assert first.returncode == 0, first.stderr
-    results = [json.loads(path.with_suffix(".eval.json").read_text()) for path in (ponder, baseline)]
+    results = results_of(first)
     worlds = [[episode["world_seed"] for episode in result["episodes"]] for result in results]
     assert worlds[0] == worlds[1]
     assert worlds[0] == [
@@ -133,15 +140,13 @@ def test_both_algorithms_play_the_same_worlds_and_the_same_command_the_same_epis
         rates = list(result["success_rates"].values())
         assert result["score"] == pytest.approx(math.exp(fmean(math.log(1 + rate) for rate in rates)) - 1)
         assert 0 < result["latency_ms_per_action"]["median"] <= result["latency_ms_per_action"]["p95"]
-    assert play(command, ponder, "--episodes", 3, "--envs", 2).returncode == 0
-    assert json.loads(ponder.with_suffix(".eval.json").read_text())["episodes"] == results[0]["episodes"]
+    again = results_of(play(command, ponder, "--episodes", 3, "--envs", 2))
+    assert again[0]["episodes"] == results[0]["episodes"]
 
 
 @pytest.mark.parametrize("steps", [1, 3, 7])
 def test_a_forced_number_of_ponder_steps_is_what_the_agent_takes(command: Command, run: Path, steps: int) -> None:
-    checkpoint = last_checkpoint(run)
-    assert play(command, checkpoint, "--episodes", 1, "--steps", steps).returncode == 0
-    results = json.loads(checkpoint.with_suffix(f".eval_{steps}.json").read_text())
+    (results,) = results_of(play(command, last_checkpoint(run), "--episodes", 1, "--steps", steps))
     assert results["steps"] == results["mean_ponder_steps"] == steps
 
 
@@ -149,17 +154,14 @@ def test_shuffled_ponder_steps_are_played(command: Command, run: Path) -> None:
     checkpoint = last_checkpoint(run)
     results = []
     for steps in ("sample", "shuffled"):
-        assert play(command, checkpoint, "--episodes", 4, "--envs", 2, "--steps", steps).returncode == 0
-        results.append(json.loads(checkpoint.with_suffix(f".eval_{steps}.json").read_text()))
+        results += results_of(play(command, checkpoint, "--episodes", 4, "--envs", 2, "--steps", steps))
     assert [result["steps"] for result in results] == ["sample", "shuffled"]
     assert results[0]["episodes"] != results[1]["episodes"]
     assert 1 < results[1]["mean_ponder_steps"] < 4
 
 
 def test_what_is_chosen_is_chosen_in_worlds_that_no_result_is_told_of(command: Command, baseline: Path) -> None:
-    result = play(command, baseline, "--episodes", 2, "--worlds", "validation")
-    assert result.returncode == 0, result.stderr
-    results = json.loads(baseline.with_suffix(".eval_validation.json").read_text())
+    (results,) = results_of(play(command, baseline, "--episodes", 2, "--worlds", "validation"))
     assert results["worlds"] == "validation"
     assert [episode["world_seed"] for episode in results["episodes"]] == [
         world_seed(worlds="validation", seed=number, rank=0, start_step=0, episode=0) for number in range(2)
@@ -245,6 +247,7 @@ def test_a_damaged_checkpoint_is_named_before_any_is_played(command: Command, ru
     before = set(baseline.parent.iterdir())
     cut = last_checkpoint(run).with_name("ckpt_999_0.ckpt")
     cut.write_bytes(last_checkpoint(run).read_bytes()[:1000])
+    before = sorted(baseline.parent.glob("*.eval.json"))
     try:
         result = play(command, baseline, cut)
     finally:

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,22 @@ def versions(run_folder: Path) -> list[Path]:
 def read_episodes(run_folder: Path) -> list[dict[str, Any]]:
     """The training episodes of a run, in the order in which they ended, each once.
 
+    Raises:
+        ValueError: a record is damaged.
+    """
+    return read_versions(versions(run_folder))
+
+
+def read_versions(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """The training episodes of the versions of a run, each of which goes on from the one before.
+
     What a run played after the checkpoint that it was resumed from isn't a part of it: it was played again.
 
     Raises:
         ValueError: a record is damaged.
     """
     episodes: list[dict[str, Any]] = []
-    for folder in versions(run_folder):
+    for folder in folders:
         start = resumed_from(folder)
         episodes = [episode for episode in episodes if episode["step"] <= start]
         if (folder / FILE_NAME).is_file():
@@ -45,14 +55,26 @@ def resumed_from(version: Path) -> int:
     Raises:
         ValueError: its configuration is damaged.
     """
-    path = version / "config.yaml"
     try:
-        checkpoint = yaml.safe_load(path.read_text())["checkpoint"]["resume_from"]
-    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+        checkpoint = resume_checkpoint(version)
+    except ValueError:
         if not (version / FILE_NAME).exists():
             return sys.maxsize
-        raise ValueError(f"`{path}` is missing or damaged, so that what was played again is unknown") from error
+        raise
     return checkpoint_step(checkpoint) if checkpoint else 0
+
+
+def resume_checkpoint(version: Path) -> str | None:
+    """The checkpoint that a version of a run went on from, as its user named it; None if it began anew.
+
+    Raises:
+        ValueError: its configuration is missing or damaged.
+    """
+    path = version / "config.yaml"
+    try:
+        return yaml.safe_load(path.read_text())["checkpoint"]["resume_from"]
+    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+        raise ValueError(f"`{path}` is missing or damaged, so that what was played again is unknown") from error
 
 
 def checkpoint_step(checkpoint: Path | str) -> int:

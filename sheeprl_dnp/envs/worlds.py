@@ -4,12 +4,19 @@
 same for all. `evaluation`: results are told of these, the same for all; nothing is chosen on them.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from sheeprl_dnp.runs import ConfigError
 
 EVALUATION_WORLDS = ("validation", "evaluation")
 WORLDS = ("training", *EVALUATION_WORLDS)
+# Of environments that keep no worlds of their own: seeds of `reset` that no training may begin with. They fit in an
+# int32, as some environments want it, and random seeds and times since 1970 are hardly ever there
+KEPT_SEEDS = {"validation": range(2**31 - 2**25, 2**31 - 2**24), "evaluation": range(2**31 - 2**24, 2**31)}
+MOST_ENVIRONMENTS = 2**16  # of a run, each with a seed of its own
 
 
 class WorldSeeds:
@@ -76,3 +83,23 @@ def kind_of_start(*start: int) -> str:
     """
     draw = int(np.random.SeedSequence(start).generate_state(1)[0])
     return {0: "evaluation", 4: "evaluation", 5: "validation"}.get(draw % 8, "training")
+
+
+def check_training_seed(cfg: Mapping[str, Any]) -> None:
+    """Checks that a training begins with no seed that is kept for evaluations.
+
+    Args:
+        cfg: the configuration of the run.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if "worlds" in cfg["env"]["wrapper"]:
+        return  # any seed has training worlds of its own
+    first, last = KEPT_SEEDS["validation"][0], KEPT_SEEDS["evaluation"][-1]
+    if first - MOST_ENVIRONMENTS < cfg["seed"] <= last:
+        raise ConfigError(
+            f"`seed={cfg['seed']}` is not allowed: the seeds from {first} to {last} are kept for evaluations, and the "
+            f"environments of a run begin with the seeds from its own on: it must be up to {first - MOST_ENVIRONMENTS},"
+            f" or from {last + 1}."
+        )

@@ -2,35 +2,35 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lightning.fabric import Fabric
 from omegaconf import OmegaConf
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sheeprl.utils.utils import dotdict
 from torch.distributions import Distribution
 
+from sheeprl_dnp.accelerators import evaluation_fabric
 from sheeprl_dnp.crafter_score import count_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import HALTING_RULES, SHUFFLED, ponders, samples_halting
-from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS
-from sheeprl_dnp.evaluation import Record, evaluate
-from sheeprl_dnp.runs import MAX_SEED, ConfigError, load_checkpoint, load_run_config, write_json
+from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS, KEPT_SEEDS, check_training_seed
+from sheeprl_dnp.evaluation import COMMAND, Record, evaluate, how_it_is_played, results_file
+from sheeprl_dnp.runs import MAX_SEED, ConfigError, load_checkpoint, load_run_config, write_results
 from sheeprl_dnp.study.statistics import spearman, spearman_of_means
 
 ALGORITHMS = ("dreamer_v3", "dreamer_v3_ponder")
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 
-def load_config(checkpoint: Path, steps: str | int | None, video: bool, worlds: str = "evaluation") -> dict[str, Any]:
+def load_config(checkpoint: str, steps: str | int | None, video: bool) -> dict[str, Any]:
     """The configuration of the run of a checkpoint, for its evaluation.
 
     Raises:
-        ConfigError: there is none, it is of another algorithm, or `steps` is asked of an agent that doesn't ponder,
-            `shuffled` of one that doesn't sample its ponder steps, or `worlds` of an environment that keeps none.
+        ConfigError: there is none, it is of another algorithm, `steps` is asked of an agent that doesn't ponder, or
+            `shuffled` of one that doesn't sample its ponder steps, or it was trained with seeds kept for evaluations.
     """
-    cfg = dotdict(OmegaConf.to_container(load_run_config(str(checkpoint), "CKPT"), resolve=True))
+    cfg = dotdict(OmegaConf.to_container(load_run_config(checkpoint, "CKPT"), resolve=True))
     if cfg.algo.name not in ALGORITHMS:
         raise ConfigError(
             f"`CKPT={checkpoint}` is of the algorithm `{cfg.algo.name}`: it must be of one of {', '.join(ALGORITHMS)}."
@@ -45,17 +45,13 @@ def load_config(checkpoint: Path, steps: str | int | None, video: bool, worlds: 
                 f"`--steps={steps}` is for agents that sample their ponder steps: `CKPT={checkpoint}` is of `{kind}`."
             )
         cfg.algo.ponder.halting = steps
-    if worlds != "evaluation" and "worlds" not in cfg.env.wrapper:
-        raise ConfigError(
-            f"`--worlds={worlds}` is for environments that keep worlds for it: `CKPT={checkpoint}` is of "
-            f"`env.id={cfg.env.id}`."
-        )
+    check_training_seed(cfg)
     cfg.env.capture_video = video
     return cfg
 
 
 def evaluate_checkpoint(
-    checkpoint: Path,
+    checkpoint: str,
     *,
     episodes: int = 100,
     steps: str | int | None = None,
@@ -63,16 +59,19 @@ def evaluate_checkpoint(
     seed: int = 0,
     video: bool = False,
     worlds: str = "evaluation",
+    accelerator: str | None = None,
     on_episode: Callable[[Record], None] = lambda record: None,
 ) -> Record:
-    """Plays the policy of a checkpoint in the worlds of the seeds 0 to `episodes` - 1, on the device of its training.
+    """Plays the policy of a checkpoint, each episode with a seed that no training begins with, the same for all.
 
     Args:
+        checkpoint: its path, or its URL on a filesystem that SheepRL logs on.
         steps: `sample`, `threshold`, a number of ponder steps, or `shuffled` (see `PlayerActor`); `None`: the rule that
             the agent was trained with.
         seed: of the sampled actions.
         video: also records one environment, in `<checkpoint>_videos`.
-        worlds: those of our environments, of which some are kept for `validation` and others for `evaluation`.
+        worlds: `validation` or `evaluation`: see `evaluation.make_environments`.
+        accelerator: of Lightning; `None`: that of the training, or the CPU where this computer hasn't it.
         on_episode: called with each episode as it ends.
 
     Returns:
@@ -81,16 +80,16 @@ def evaluate_checkpoint(
     Raises:
         ConfigError: the checkpoint can't be evaluated so.
     """
-    cfg = load_config(checkpoint, steps, video, worlds)
+    cfg = load_config(checkpoint, steps, video)
     if steps == SHUFFLED and min(num_envs, episodes) < 2:
         raise ConfigError(
             f"`--steps={steps}` is for 2 environments or more: `--envs={num_envs}` and `--episodes={episodes}` must be "
             "whole numbers from 2."
         )
-    state = load_checkpoint(str(checkpoint), "CKPT")
+    state = load_checkpoint(checkpoint, "CKPT")
     num_envs = min(num_envs, episodes)
     Distribution.set_default_validate_args(cfg.distribution.validate_args)
-    fabric = Fabric(accelerator=cfg.fabric.accelerator, devices=1, precision=cfg.fabric.precision)
+    fabric = evaluation_fabric(cfg.fabric, accelerator)
     fabric.seed_everything(seed, verbose=False)
     played = evaluate(
         fabric,
@@ -98,27 +97,22 @@ def evaluate_checkpoint(
         state,
         episodes=episodes,
         num_envs=num_envs,
-        log_dir=str(checkpoint.with_suffix("")),
+        log_dir=checkpoint.removesuffix(".ckpt"),
         on_episode=on_episode,
         worlds=worlds,
     )
-    return {
-        "checkpoint": str(checkpoint),
-        "algorithm": cfg.algo.name,
-        "steps": _rule(cfg.algo, steps),
-        "seed": seed,
-        "worlds": worlds,
-        "num_envs": num_envs,
-        **played,
-        **by_difficulty(played["episodes"]),
-    }
-
-
-def _rule(algo: Any, asked: str | int | None) -> str | int:
-    """How the ponder steps of an action are chosen."""
-    if not ponders(algo):
-        return 1
-    return algo.ponder.halting if asked is not None or algo.ponder.learn_halting else algo.ponder.max_halts
+    how = how_it_is_played(
+        fabric,
+        cfg.algo,
+        command=COMMAND,
+        checkpoint=checkpoint,
+        steps=steps,
+        seed=seed,
+        worlds=worlds,
+        num_envs=num_envs,
+        episodes=episodes,
+    )
+    return how | played | by_difficulty(played["episodes"])
 
 
 def by_difficulty(episodes: Sequence[Record]) -> Record:
@@ -177,13 +171,15 @@ def seed_argument(value: str) -> int:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/evaluate",
-        description="Plays trained policies of DreamerV3 and Dream-&-Ponder, frozen, in the same worlds, in which "
-        "no training episode begins. Writes <CKPT>.eval.json (with --steps: <CKPT>.eval_<STEPS>.json; with --worlds "
-        "validation: <CKPT>.eval_validation.json, or <CKPT>.eval_validation_<STEPS>.json): returns, "
-        "lengths, success rates, score, ponder steps, latency, and the means by difficulty where the environment "
-        "records one. The same command gives the same episodes.",
+        description="Plays trained policies of DreamerV3 and Dream-&-Ponder, frozen, each episode with a seed of its "
+        "own, the same for all, with which no training episode begins: Crafter, Lights Out and Sokoban keep worlds "
+        f"for it; of any other environment the seeds from {KEPT_SEEDS['evaluation'][0]} on are kept, and a policy that "
+        "was trained with these is refused. Writes <CKPT>.episodes_100_seed_0_envs_8_cpu.eval.json, where the name "
+        "says how it was played, so that no evaluation replaces another: returns, lengths, success rates, score, "
+        "ponder steps, latency, and the means by difficulty where the environment records one. The same command on "
+        "the same computer gives the same episodes.",
     )
-    parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CKPT", help="a .ckpt file of a run")
+    parser.add_argument("checkpoints", nargs="+", metavar="CKPT", help="a .ckpt file of a run, or its URL (file://...)")
     parser.add_argument("--episodes", type=count_argument, default=100, help="for each checkpoint (default: 100)")
     parser.add_argument(
         "--steps",
@@ -203,25 +199,23 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         default="evaluation",
         help="those to choose settings on, or those that results are told of (default: evaluation)",
     )
+    parser.add_argument(
+        "--accelerator",
+        help="of Lightning: cpu, cuda, mps, auto, ... (default: that of the training, or the CPU where there is none)",
+    )
     parser.add_argument("--video", action="store_true", help="also record one environment, in <CKPT>/evaluation_videos")
     return parser.parse_args(arguments)
-
-
-def output_path(checkpoint: Path, steps: str | int | None, worlds: str) -> Path:
-    parts = ["eval", *([worlds] if worlds != "evaluation" else []), *([str(steps)] if steps is not None else [])]
-    return checkpoint.with_suffix(f".{'_'.join(parts)}.json")
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     try:
         for checkpoint in options.checkpoints:  # before any work starts
-            load_config(checkpoint, options.steps, options.video, options.worlds)
-            load_checkpoint(str(checkpoint), "CKPT")
+            evaluation_fabric(load_config(checkpoint, options.steps, options.video).fabric, options.accelerator)
+            load_checkpoint(checkpoint, "CKPT")
         for checkpoint in options.checkpoints:
-            path = output_path(checkpoint, options.steps, options.worlds)
             with Progress(*COLUMNS, TimeRemainingColumn()) as progress:
-                task = progress.add_task(str(checkpoint), total=options.episodes)
+                task = progress.add_task(escape(checkpoint), total=options.episodes)
                 results = evaluate_checkpoint(
                     checkpoint,
                     episodes=options.episodes,
@@ -230,15 +224,17 @@ def main(arguments: list[str] | None = None) -> None:
                     seed=options.seed,
                     video=options.video,
                     worlds=options.worlds,
+                    accelerator=options.accelerator,
                     on_episode=lambda record, task=task, progress=progress: progress.advance(task),
                 )
-            write_json(path, results)
+            path = results_file(results, steps=options.steps)
+            write_results(path, results)
             print(summary(results, path))
     except ConfigError as error:
         raise SystemExit(f"Error: {error}") from error
 
 
-def summary(results: Record, path: Path) -> str:
+def summary(results: Record, path: str) -> str:
     score = "" if results["score"] is None else f", score {results['score']:.2f} %"
     levels = [
         f"difficulty {level['difficulty']}: mean return {level['mean_return']:.2f}, "

@@ -172,7 +172,7 @@ def finish(run: Run, config: StudyConfig, checkpoint: Path) -> None:
 def evaluate(run: Run, rule: str, checkpoint: Path, episodes: int, steps: int | str | None, worlds: str) -> None:
     path = run.folder / f"evaluation_{rule}.json"
     if not path.is_file():
-        results = evaluate_checkpoint(checkpoint, episodes=episodes, steps=steps, worlds=worlds)
+        results = evaluate_checkpoint(str(checkpoint), episodes=episodes, steps=steps, worlds=worlds)
         write_json(path, results | {"checkpoint": str(checkpoint.relative_to(run.folder))})
 
 

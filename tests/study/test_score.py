@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -74,13 +75,64 @@ def test_each_file_is_a_seed_and_the_deviation_is_of_the_population(tmp_path: Pa
     assert result["std"]["reward"] == pytest.approx(math.sqrt((4 + 1 + 9) / 3))
 
 
+def version(folder: Path, steps: Sequence[int], resumed: str = "null") -> Path:
+    """A version of a run, with episodes that ended at these steps."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(f"checkpoint: {{resume_from: {resumed}}}")
+    return write(folder / "episodes.jsonl", *(episode(step=step) for step in steps))
+
+
 def test_a_resumed_run_is_scored_as_one(tmp_path: Path) -> None:
-    for version, resumed, steps in ((0, "null", (100, 200, 300)), (1, "x/ckpt_200_0.ckpt", (250, 350))):
-        folder = tmp_path / f"version_{version}"
-        folder.mkdir()
-        (folder / "config.yaml").write_text(f"checkpoint: {{resume_from: {resumed}}}")
-        write(folder / "episodes.jsonl", *(episode(step=step) for step in steps))
+    version(tmp_path / "version_0", (100, 200, 300))
+    version(tmp_path / "version_1", (250, 350), "x/version_0/checkpoint/ckpt_200_0.ckpt")
     assert score_files([tmp_path], budget=1000)["mean"]["episodes"] == 4
+
+
+@pytest.fixture
+def resumed(tmp_path: Path) -> list[Path]:
+    """Runs in two arms, of the same seed, of which the second of one arm goes on from the first in another folder."""
+    version(tmp_path / "logs/arm/seed_1/version_0", (100, 200, 300))
+    version(tmp_path / "logs/other/seed_1/version_0", (100,))
+    # As a path of another machine
+    version(
+        tmp_path / "more/run/version_0", (250, 350), "/home/me/logs/arm/seed_1/version_0/checkpoint/ckpt_200_0.ckpt"
+    )
+    (tmp_path / "more/run/version_1").mkdir()  # stopped before its first step
+    return [tmp_path / "logs/arm/seed_1", tmp_path / "more/run", tmp_path / "logs/other/seed_1"]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_run_that_goes_on_in_another_folder_is_one_seed_whole(resumed: list[Path], order: Sequence[int]) -> None:
+    result = score_files([*(resumed[index] for index in order), resumed[2]], budget=1000)
+    assert {name: seed["episodes"] for name, seed in result["files"].items()} == {
+        f"{resumed[0]} + {resumed[1]}": 4,
+        str(resumed[2]): 1,
+    }
+
+
+def test_the_files_of_episodes_of_its_parts_are_one_seed_too(resumed: list[Path]) -> None:
+    files = [run / "version_0/episodes.jsonl" for run in resumed[:2]]
+    (name, seed), *others = score_files(files, budget=1000)["files"].items()
+    assert (name, seed["episodes"], others) == (f"{files[0]} + {files[1]}", 4, [])
+
+
+def test_of_a_part_alone_it_is_said_where_it_begins(resumed: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert score_files([resumed[1]], budget=1000)["mean"]["episodes"] == 2
+    said = f"`{resumed[1]}` begins at step 200, from `/home/me/logs/arm/seed_1/version_0/checkpoint/ckpt_200_0.ckpt`"
+    assert said in capsys.readouterr().err
+    score_files(resumed, budget=1000)
+    assert capsys.readouterr().err == ""
+
+
+def test_two_runs_that_go_on_from_the_same_one_are_not_two_seeds(resumed: list[Path], tmp_path: Path) -> None:
+    checkpoint = resumed[0] / "version_0/checkpoint/ckpt_100_0.ckpt"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    version(tmp_path / "branch/version_0", (150,), str(checkpoint))
+    message = error(*map(str, [*resumed[:2], tmp_path / "branch"]))
+    assert f"`{resumed[1]}` and `{tmp_path / 'branch'}` both go on from `{resumed[0]}`" in message
+    # Each of them alone with it is one seed
+    assert score_files([resumed[0], tmp_path / "branch"], budget=1000)["mean"]["episodes"] == 2
 
 
 DAMAGED = {
