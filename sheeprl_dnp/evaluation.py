@@ -24,6 +24,7 @@ from sheeprl_dnp.dreamer_v3_ponder.utils import build_moments
 from sheeprl_dnp.envs.episode_list import EpisodeList
 from sheeprl_dnp.envs.worlds import KEPT_SEEDS
 from sheeprl_dnp.learner import action_sizes, agent_builder
+from sheeprl_dnp.runs import local_folder
 
 # Of the processes of the environments: said here, since a launcher of Hydra may have changed the default one
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
@@ -55,6 +56,7 @@ def make_environments(
         worlds: `validation` or `evaluation`.
     """
     cfg = copy.deepcopy(cfg)
+    log_dir = str(local_folder(log_dir) or log_dir)  # SheepRL can't upload videos to `file://`
     seeds = KEPT_SEEDS[worlds]
     if "worlds" in cfg.env.wrapper:
         cfg.env.wrapper.worlds = worlds
