@@ -21,8 +21,10 @@ from sheeprl_dnp.study import evaluate
 SHORT = [*TINY_AGENT, "env.num_envs=2", "env.sync_env=True", "algo.total_steps=40", "algo.learning_starts=32"]
 SHORT += ["algo.replay_ratio=0.1", "buffer.size=1000", "run_name=run"]
 LIGHTS = ["exp=dnp_lights_out", *SHORT]
+NO_PIXELS = (("cnn", "[]"), ("mlp", "[vector]"))
 CARTPOLE = ["exp=dreamer_v3", "algo=dreamer_v3_ponder_XS", "env=gym", "env.id=CartPole-v1", "env.capture_video=False"]
-CARTPOLE += ["algo.cnn_keys.encoder=[]", "algo.mlp_keys.encoder=[vector]", *SHORT]
+CARTPOLE += [f"algo.{kind}_keys.{part}={keys}" for kind, keys in NO_PIXELS for part in ("encoder", "decoder")]
+CARTPOLE += SHORT
 
 
 def trained(folder: Path, *overrides: str) -> Path:
