@@ -16,10 +16,12 @@ from lightning.fabric import Fabric
 from sheeprl.algos.dreamer_v3.agent import PlayerDV3
 from sheeprl.algos.dreamer_v3.utils import prepare_obs
 from sheeprl.utils.env import make_env
+from sheeprl.utils.fabric import get_single_device_fabric
 from torch import Tensor
 
 from sheeprl_dnp.crafter_score import score
-from sheeprl_dnp.dreamer_v3_ponder.config import ponders
+from sheeprl_dnp.dreamer_v3_ponder.config import check_dream, choices, ponders
+from sheeprl_dnp.dreamer_v3_ponder.lookahead import BestOfMostProbable, Lookahead
 from sheeprl_dnp.dreamer_v3_ponder.utils import build_moments
 from sheeprl_dnp.envs.episode_list import EpisodeList
 from sheeprl_dnp.envs.worlds import KEPT_SEEDS
@@ -74,15 +76,42 @@ def make_environments(
 
 
 def build_player(
-    fabric: Fabric, cfg: dict[str, Any], envs: gym.vector.VectorEnv, state: dict[str, Any], steps: PlayerSteps
+    fabric: Fabric,
+    cfg: dict[str, Any],
+    envs: gym.vector.VectorEnv,
+    state: dict[str, Any],
+    steps: PlayerSteps,
+    dream: int | None = None,
 ) -> PlayerDV3:
-    """The player of a checkpoint (`state`), which tells `steps` how many ponder steps it takes."""
+    """The player of a checkpoint (`state`), which tells `steps` how many ponder steps it takes.
+
+    Args:
+        dream: see `evaluate`.
+
+    Raises:
+        ConfigError: it can't dream of so many actions.
+    """
     space = envs.single_action_space
     arguments = (fabric, action_sizes(space), isinstance(space, gym.spaces.Box), cfg, envs.single_observation_space)
     moments = build_moments(cfg.algo.actor.moments).to(fabric.device)
     moments.load_state_dict(state["moments"])
-    *_, player = agent_builder(cfg, steps, moments)(*arguments, state["world_model"], state["actor"], state["critic"])
+    states = (state["world_model"], state["actor"], state["critic"])
+    world_model, _, critic, _, player = agent_builder(cfg, steps, moments)(*arguments, *states)
     player.num_envs = envs.num_envs
+    if dream is not None:
+        check_dream(dream, cfg.algo, action_sizes(space), isinstance(space, gym.spaces.Box))
+        lookahead = Lookahead(
+            world_model,
+            critic,
+            moments,
+            recurrent_size=cfg.algo.world_model.recurrent_model.recurrent_state_size,
+            actions=action_sizes(space)[0],
+            gamma=cfg.algo.gamma,
+        )
+        actor = player.actor.module.actor if "ponder" in cfg.algo else player.actor.module
+        player.actor = get_single_device_fabric(fabric).setup_module(BestOfMostProbable(actor, lookahead, dream))
+        # Its policy is the mixture of all its ponder steps
+        steps.update(torch.full((envs.num_envs,), choices(cfg.algo.ponder) if ponders(cfg.algo) else 1))
     return player
 
 
@@ -175,6 +204,7 @@ def evaluate(
     log_dir: str,
     on_episode: Callable[[Record], None],
     worlds: str = "evaluation",
+    dream: int | None = None,
 ) -> Record:
     """Plays the policy of a checkpoint, each episode with a seed that no training begins with, the same for all.
 
@@ -184,14 +214,19 @@ def evaluate(
         state: the checkpoint.
         on_episode: called with each episode as it ends.
         log_dir, worlds: see `make_environments`.
+        dream: how many of the most probable actions the player dreams of, to take the best one (see
+            `BestOfMostProbable`); `None`: it samples its policy, as in training.
 
     Returns:
         See `results`.
+
+    Raises:
+        ConfigError: it can't dream of so many actions.
     """
     envs = make_environments(cfg, episodes, num_envs, log_dir, worlds)
     try:
         steps, latencies, records = PlayerSteps(num_envs), [], []
-        player = build_player(fabric, cfg, envs, state, steps)
+        player = build_player(fabric, cfg, envs, state, steps, dream)
         for record in play(player, steps, envs, fabric, cfg, episodes, latencies):
             records.append(record)
             on_episode(record)
@@ -211,6 +246,7 @@ def how_it_is_played(
     worlds: str,
     num_envs: int,
     episodes: int,
+    dream: int | None = None,
 ) -> Record:
     """What the results of an evaluation begin with.
 
@@ -219,6 +255,7 @@ def how_it_is_played(
         steps: the rule that chooses the ponder steps; `None`: that of the training.
         seed: of PyTorch.
         episodes: their number.
+        dream: see `evaluate`.
     """
     rule = steps
     if steps is None:
@@ -228,6 +265,7 @@ def how_it_is_played(
         "checkpoint": checkpoint,
         "algorithm": algo.name,
         "steps": rule,
+        "dream": dream,
         "seed": seed,
         "worlds": worlds,
         "num_envs": num_envs,
@@ -250,6 +288,7 @@ def results_file(played: Record, *, steps: str | int | None = None) -> str:
     usual = f"episodes_{played['num_episodes']}_seed_{played['seed']}_envs_{played['num_envs']}_{played['device']}"
     parts = [usual]
     parts += [f"steps_{steps}"] if steps is not None else []
+    parts += [f"dream_{played['dream']}"] if played["dream"] is not None else []
     parts += [played["worlds"]] if played["worlds"] != "evaluation" else []
     parts += [played["command"]] if played["command"] != COMMAND else []
     return f"{played['checkpoint'].removesuffix('.ckpt')}.{'_'.join(parts)}.eval.json"

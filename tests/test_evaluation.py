@@ -121,6 +121,12 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return last_checkpoint(folder)
 
 
+def test_dreamer_v3_takes_the_best_of_its_most_probable_actions(command: Command, baseline: Path) -> None:
+    greedy, best = (results_of(play(command, baseline, "--episodes", 1, "--envs", 1, "--dream", n))[0] for n in (1, 17))
+    assert (greedy["algorithm"], greedy["dream"], best["dream"]) == ("dreamer_v3", 1, 17)
+    assert greedy["mean_ponder_steps"] == best["mean_ponder_steps"] == 1
+
+
 def test_both_algorithms_play_the_same_worlds_and_the_same_command_the_same_episodes(
     command: Command, run: Path, baseline: Path
 ) -> None:

@@ -208,3 +208,16 @@ def test_episodes_that_a_limit_cuts_are_evaluated_and_scored(tmp_path: Path, cap
     capsys.readouterr()
     crafter_score.main([str(limited.parents[2])])
     assert json.loads(capsys.readouterr().out)["mean"]["length"] == 16
+
+
+def test_a_policy_that_dreams_takes_the_best_of_so_many_actions(lights: Path) -> None:
+    for actions in (1, 9):
+        play(lights, "--episodes", 4, "--envs", 2, "--dream", actions)
+    one, all_ = (
+        json.loads(lights.with_suffix(f".episodes_4_seed_0_envs_2_cpu_dream_{actions}.eval.json").read_text())
+        for actions in (1, 9)
+    )
+    assert (one["dream"], all_["dream"]) == (1, 9)
+    assert [episode["seed"] for episode in one["episodes"]] == [episode["seed"] for episode in all_["episodes"]]
+    assert "`--dream=10` must be at most 9" in refused(lights, "--episodes", 2, "--dream", 10)
+    assert "`--dream=2` can't be with `--steps=3`" in refused(lights, "--dream", 2, "--steps", 3)

@@ -154,7 +154,7 @@ def check_actions(algo: dict[str, Any], actions_dim: Sequence[int], is_continuou
             f"`algo.actor.objective_mix={algo.actor.objective_mix}` learns {kind} by dynamics backpropagation, which "
             "`algo.ponder.estimator=marginal` can't: it must be 1, or the estimator 'trajectories'."
         )
-    one_head = not is_continuous and len(actions_dim) == 1 and not algo.actor.cls.endswith("MinedojoActor")
+    one_head = has_one_head(algo, actions_dim, is_continuous)
     for key, value in (("step", "dream"), ("entropy", "mixture")):
         if ponder[key] == value and not one_head:
             raise ConfigError(
@@ -168,3 +168,20 @@ def check_actions(algo: dict[str, Any], actions_dim: Sequence[int], is_continuou
                     f"`algo.ponder.{key}={ponder[key]}` would dream of more actions than there are: with "
                     f"`algo.ponder.step=dream` it must be at most {actions_dim[0] + 1}."
                 )
+
+
+def has_one_head(algo: dict[str, Any], actions_dim: Sequence[int], is_continuous: bool) -> bool:
+    """Whether an actor has one head of discrete actions, none of which is ever masked."""
+    return not is_continuous and len(actions_dim) == 1 and not algo.actor.cls.endswith("MinedojoActor")
+
+
+def check_dream(count: int, algo: dict[str, Any], actions_dim: Sequence[int], is_continuous: bool) -> None:
+    """Checks that a player can take the best of so many actions.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    if not has_one_head(algo, actions_dim, is_continuous):
+        raise ConfigError(f"`--dream={count}` is for agents with one head of discrete actions without masks.")
+    if count > actions_dim[0]:
+        raise ConfigError(f"`--dream={count}` must be at most {actions_dim[0]}, the number of actions.")

@@ -60,6 +60,7 @@ def evaluate_checkpoint(
     video: bool = False,
     worlds: str = "evaluation",
     accelerator: str | None = None,
+    dream: int | None = None,
     on_episode: Callable[[Record], None] = lambda record: None,
 ) -> Record:
     """Plays the policy of a checkpoint, each episode with a seed that no training begins with, the same for all.
@@ -72,6 +73,7 @@ def evaluate_checkpoint(
         video: also records one environment, in `<checkpoint>_videos`.
         worlds: `validation` or `evaluation`: see `evaluation.make_environments`.
         accelerator: of Lightning; `None`: that of the training, or the CPU where this computer hasn't it.
+        dream: see `evaluation.evaluate`.
         on_episode: called with each episode as it ends.
 
     Returns:
@@ -100,6 +102,7 @@ def evaluate_checkpoint(
         log_dir=checkpoint.removesuffix(".ckpt"),
         on_episode=on_episode,
         worlds=worlds,
+        dream=dream,
     )
     how = how_it_is_played(
         fabric,
@@ -111,6 +114,7 @@ def evaluate_checkpoint(
         worlds=worlds,
         num_envs=num_envs,
         episodes=episodes,
+        dream=dream,
     )
     return how | played | by_difficulty(played["episodes"])
 
@@ -189,6 +193,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "beyond those it was trained with), or at the steps that were sampled in other environments, so as often but "
         "not where it chose to, given many more episodes than environments (default: as in its training)",
     )
+    parser.add_argument(
+        "--dream",
+        type=count_argument,
+        metavar="N",
+        help="in place of a sample of its policy the agent, of either algorithm, takes the best of its N most probable "
+        "actions, by the outcomes that its own world model imagines and the values of its critic; 1: the most probable "
+        "action (one head of discrete actions)",
+    )
     parser.add_argument("--envs", type=count_argument, default=8, help="environments played at once (default: 8)")
     parser.add_argument(
         "--seed", type=seed_argument, default=0, help="of the sampled actions, not of the worlds (default: 0)"
@@ -210,6 +222,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     try:
+        if options.dream is not None and options.steps is not None:
+            raise ConfigError(f"`--dream={options.dream}` can't be with `--steps={options.steps}`: leave one out.")
         for checkpoint in options.checkpoints:  # before any work starts
             evaluation_fabric(load_config(checkpoint, options.steps, options.video).fabric, options.accelerator)
             load_checkpoint(checkpoint, "CKPT")
@@ -225,6 +239,7 @@ def main(arguments: list[str] | None = None) -> None:
                     video=options.video,
                     worlds=options.worlds,
                     accelerator=options.accelerator,
+                    dream=options.dream,
                     on_episode=lambda record, task=task, progress=progress: progress.advance(task),
                 )
             path = results_file(results, steps=options.steps)
