@@ -50,7 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from sheeprl_dnp.study.tuner import tune  # with PyTorch and Optuna, which `--help` doesn't wait for
 
     threads = options.threads or max(1, (os.cpu_count() or 1) // options.processes)
-    return tune(options.tuning, options.folder, processes=options.processes, threads=threads)
+    try:
+        return tune(options.tuning, options.folder, processes=options.processes, threads=threads)
+    except KeyboardInterrupt:
+        print("Stopped: the same command goes on with it.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

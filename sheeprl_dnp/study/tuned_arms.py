@@ -32,8 +32,11 @@ class TunedArm:
         ]
 
     def with_settings(self, settings: Settings, *more: str) -> Arm:
-        """The arm with these settings and `more` overrides."""
-        return self.arm.model_copy(update={"overrides": (*self.arm.overrides, *self.overrides(settings), *more)})
+        """The arm with these settings, in place of its own, and `more` overrides."""
+        new = self.overrides(settings)
+        keys = {override.split("=")[0] for override in new}
+        kept = [override for override in self.arm.overrides if override.split("=")[0] not in keys]
+        return self.arm.model_copy(update={"overrides": (*kept, *new, *more)})
 
 
 def tuned_arms(tuning: Tuning) -> list[TunedArm]:

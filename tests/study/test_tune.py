@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from conftest import TINY_AGENT, clean_environment
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Plan, read_plan
 from sheeprl_dnp.study.plan import compose_arm, compose_arms
+from sheeprl_dnp.study.trial_pool import TrialPool
 from sheeprl_dnp.study.trial_run import measured
 from sheeprl_dnp.study.trials import WORST, ArmTrials, Outcome, Trial, open_arms, save_best, save_table
 from sheeprl_dnp.study.tune import main
@@ -87,8 +89,10 @@ def test_an_arm_is_tuned_in_the_keys_that_it_has_and_starts_with_its_own_setting
 
 
 def test_a_setting_goes_to_the_keys_that_have_the_same_value(tuned: list[TunedArm]) -> None:
-    arm = tuned[1].with_settings({LR: 2e-3, MAX_HALTS: 3}, "algo.total_steps=80")
-    assert arm.overrides == (f"{LR}=0.002", f"{CRITIC_LR}=0.002", f"{MAX_HALTS}=3", "algo.total_steps=80")
+    own = tuned[1].arm.model_copy(update={"overrides": ("algo.horizon=4", f"{LR}=0.001")})
+    arm = replace(tuned[1], arm=own).with_settings({LR: 2e-3, MAX_HALTS: 3}, "algo.total_steps=80")
+    settings = (f"{LR}=0.002", f"{CRITIC_LR}=0.002", f"{MAX_HALTS}=3")
+    assert arm.overrides == ("algo.horizon=4", *settings, "algo.total_steps=80")
     cfg = compose_arm(arm)
     assert cfg.algo.actor.optimizer.lr == cfg.algo.critic.optimizer.lr == 2e-3
     assert (cfg.algo.ponder.max_halts, cfg.algo.total_steps) == (3, 80)
@@ -141,6 +145,23 @@ def test_a_trial_that_was_on_is_taken_up_again_and_one_that_was_half_asked_for_i
     assert (again.asked, again.told, again.untold()) == (2, 1, [second])
     third = again.ask()
     assert (third.number, third.seed, third.settings) == (2, 1003, expected.settings)
+
+
+def test_a_trial_that_ended_before_it_was_told_is_told_and_not_run_again(
+    tmp_path: Path, tuned: list[TunedArm], capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, arms = opened(tmp_path, tuned, trials=1)
+    for arm, objective in zip(arms, (0.5, None), strict=True):
+        arm.ask().end(Outcome(objective, "success", reason=None if objective else "a reason"))
+    tuning, again = opened(tmp_path, tuned, trials=1)
+    TrialPool(tmp_path, tuning, again, threads=1).run(processes=2)
+    assert [arm.told for arm in again] == [1, 1] and not list(tmp_path.rglob("runs"))
+    assert again[0].best() and not again[1].best()
+    said = capfd.readouterr().err.splitlines()
+    assert said == [
+        "Dreamer V3 trial 0: success 0.5 (1 of 2 trials have ended)",
+        "D&P trial 0: failed: a reason (2 of 2 trials have ended)",
+    ]
 
 
 def test_a_failed_trial_is_the_worst_and_the_table_says_why(tmp_path: Path, tuned: list[TunedArm]) -> None:
