@@ -1,4 +1,4 @@
-"""What a training keeps and shows of itself: a line of `episodes.jsonl` for each episode, and a live line of progress.
+"""What a training keeps of itself: a line of `episodes.jsonl` for each episode, in the folder where SheepRL logs it.
 
 It is SheepRL's own loop that trains. `train_recorded` learns the folder of the run from it when it makes that, and
 counts the steps of the environments that it makes, in each of its processes.
@@ -9,34 +9,28 @@ import json
 import multiprocessing
 import os
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from types import FunctionType
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from lightning.fabric import Fabric
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 from sheeprl.utils import env as sheeprl_env
 from sheeprl.utils import fs
 from sheeprl.utils import logger as sheeprl_logger
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps
 from sheeprl_dnp.dreamer_v3_ponder.buffer_files import held, resumed_folder
+from sheeprl_dnp.dreamer_v3_ponder.progress import ProgressLine
 from sheeprl_dnp.envs.episode_list import RECORDED
 from sheeprl_dnp.envs.episodes import FILE_NAME
 from sheeprl_dnp.envs.worlds import WorldSeeds
 from sheeprl_dnp.rebinding import rebound
 from sheeprl_dnp.runs import local_folder, resumed_step
-
-RECENT_EPISODES = 10
 
 OnStart = Callable[[dict[str, Any], str, gym.vector.VectorEnv], None]
 
@@ -253,58 +247,3 @@ class EpisodeFile:
             raise
         finally:
             os.close(descriptor)
-
-
-class StepsPerSecond(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:.1f} steps/s")
-
-
-class ProgressLine:
-    """Steps done, steps/s, time left, recent return and mean ponder steps, on the terminal where standard error is one.
-
-    In the first process only. What goes to standard output stays there.
-    """
-
-    def __init__(
-        self, fabric: Fabric, total_steps: int, start_step: int, player_steps: PonderedSteps | None = None
-    ) -> None:
-        self._player_steps = player_steps
-        self._returns: deque[float] = deque(maxlen=RECENT_EPISODES)
-        self._bar = Progress(
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-            BarColumn(),
-            StepsPerSecond(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[notes]}"),
-            console=Console(stderr=True),
-            refresh_per_second=2,
-            speed_estimate_period=60,
-            redirect_stdout=same_terminal(),
-            disable=not (fabric.is_global_zero and sys.stderr.isatty()),
-        )
-        self._task = self._bar.add_task("", total=total_steps, completed=start_step, notes="")
-
-    def __enter__(self) -> "ProgressLine":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._bar.stop()
-
-    def go_on(self, step: int, returns: list[float]) -> None:
-        """Moves on to a step, with the returns of the episodes that ended in it."""
-        self._returns.extend(returns)
-        self._bar.update(self._task, completed=step, notes=" · ".join(self._notes()))
-
-    def _notes(self) -> Iterator[str]:
-        if self._returns:
-            yield f"return {fmean(self._returns):.2f}"
-        if self._player_steps and self._player_steps.last is not None:
-            yield f"{float(self._player_steps.last):.2f} ponder steps"
-
-
-def same_terminal() -> bool:
-    """Whether standard output and standard error are one terminal: then the line moves on below what is printed."""
-    streams = (sys.stdout, sys.stderr)
-    return all(stream.isatty() for stream in streams) and len({os.fstat(s.fileno()).st_rdev for s in streams}) == 1
