@@ -16,6 +16,7 @@ MODULES = {
     "report": "sheeprl_dnp.study.report",
     "score": "sheeprl_dnp.crafter_score",
     "study": "sheeprl_dnp.study.study",
+    "tune": "sheeprl_dnp.study.tune",
 }
 SCRIPTS = [*MODULES, "demo", "setup", "test"]
 
