@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from crafter import constants
 
+from sheeprl_dnp.arguments import count
+
 BUDGET = 1_000_000  # environment steps, of the official protocol
 PREFIX = "achievement_"
 ACHIEVEMENTS = tuple(constants.achievements)
@@ -209,18 +211,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--budget",
-        type=count_argument,
+        type=count,
         default=BUDGET,
         metavar="STEPS",
         help=f"environment steps; an episode that ends later is left out (default: {BUDGET})",
     )
     return parser.parse_args(arguments)
-
-
-def count_argument(value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 1")
-    return int(value)
 
 
 def main(arguments: list[str] | None = None) -> None:

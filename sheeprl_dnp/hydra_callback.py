@@ -2,7 +2,7 @@
 
 import errno
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -20,7 +20,7 @@ from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
 from sheeprl_dnp.dreamer_v3_ponder.recorder import train_recorded
 from sheeprl_dnp.envs.worlds import check_training_seed
 from sheeprl_dnp.resume import overrides_not_taken, resumed_config
-from sheeprl_dnp.runs import ConfigError, check_resume, check_writable
+from sheeprl_dnp.runs import ConfigError, causes, check_resume, check_writable
 
 ALGORITHMS = {"dreamer_v3": dreamer_v3, "dreamer_v3_ponder": dreamer_v3_ponder}
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
@@ -109,15 +109,3 @@ def sentence(failure: BaseException) -> str | None:
                 "its last checkpoint is as it was."
             )
     return None
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception, and those that it was made from.
-
-    Hydra raises its own from what goes wrong in building an environment, PyTorch while it handles a disk error;
-    Gymnasium makes one of the same type from one of a worker, which is then its argument.
-    """
-    while error is not None:
-        yield error
-        inner = error.args[0] if error.args else None
-        error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,6 +20,18 @@ MAX_SEED = 2**32 - 1  # of NumPy's generators
 
 class ConfigError(ValueError):
     """Bad input of the user: its message is one sentence that names the key, the value and what is allowed."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, and those that it was made from.
+
+    Hydra raises its own from what goes wrong in building an environment, PyTorch while it handles a disk error;
+    Gymnasium makes one of the same type from one of a worker, which is then its argument.
+    """
+    while error is not None:
+        yield error
+        inner = error.args[0] if error.args else None
+        error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__
 
 
 def local_folder(folder: str) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sheeprl_dnp.arguments import count, numbers
 from sheeprl_dnp.benchmark.agents import SIZES, Settings, build_agent, compose_agent, variants
 from sheeprl_dnp.benchmark.gradient_step import growth_exponents, measure_gradient_steps
 from sheeprl_dnp.benchmark.loss_code import loss_code
@@ -18,10 +19,8 @@ from sheeprl_dnp.benchmark.player import measure_player
 from sheeprl_dnp.benchmark.report import growth_figure, text
 from sheeprl_dnp.benchmark.timing import seconds_of, spread
 from sheeprl_dnp.benchmark.training import measure_training
-from sheeprl_dnp.crafter_score import count_argument
+from sheeprl_dnp.machine import describe_machine
 from sheeprl_dnp.runs import ConfigError, write_json
-from sheeprl_dnp.study.machine import describe_machine
-from sheeprl_dnp.study.study import numbers
 
 PARTS = ("gradient_step", "player", "training")
 TURN = 0.8  # seconds of a turn of gradient steps, at least
@@ -56,7 +55,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--compile", action="store_true", help="the phases of learning compiled (`algo.compile`)")
     parser.add_argument("--max-halts", type=numbers, default=(1, 2, 4, 8, 16), help="default: 1,2,4,8,16")
-    parser.add_argument("--rounds", type=count_argument, default=3, help="default: 3")
+    parser.add_argument("--rounds", type=count, default=3, help="default: 3")
     parser.add_argument("--parts", type=parts, default=PARTS, help=f"default: {','.join(PARTS)}")
     parser.add_argument("--json", action="store_true", help="prints JSON alone")
     parser.add_argument(

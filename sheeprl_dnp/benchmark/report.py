@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from sheeprl_dnp.benchmark.agents import Variant
 from sheeprl_dnp.benchmark.gradient_step import PHASES
-from sheeprl_dnp.study.plotting import COLOURS, legend, new_figure
+from sheeprl_dnp.report.plotting import COLOURS, legend, new_figure
 
 Results = dict[str, Any]
 RATIOS = [1, 2, 4, 8, 16]  # that the axes are labelled with

@@ -1,10 +1,11 @@
 """`scripts/evaluate CKPT...`: frozen policies of either algorithm, in the same worlds, in which no training begins."""
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
-from statistics import fmean
 from typing import Any
 
+import pandas as pd
 from omegaconf import OmegaConf
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -12,14 +13,20 @@ from sheeprl.utils.utils import dotdict
 from torch.distributions import Distribution
 
 from sheeprl_dnp.accelerators import evaluation_fabric
-from sheeprl_dnp.crafter_score import count_argument
+from sheeprl_dnp.arguments import count
 from sheeprl_dnp.dreamer_v3_ponder.config import HALTING_RULES, SHUFFLED, ponders, samples_halting
 from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS, KEPT_SEEDS, check_training_seed
 from sheeprl_dnp.evaluation import COMMAND, Record, evaluate, how_it_is_played, results_file
+from sheeprl_dnp.report.statistics import spearman, spearman_of_means
 from sheeprl_dnp.runs import MAX_SEED, ConfigError, load_checkpoint, load_run_config, write_results
-from sheeprl_dnp.study.statistics import spearman, spearman_of_means
+from sheeprl_dnp.study.plan import ALGORITHMS
 
-ALGORITHMS = ("dreamer_v3", "dreamer_v3_ponder")
+MEANS = {  # by name in the results, the key of an episode's record
+    "mean_return": "return",
+    "success_rate": "success",
+    "mean_ponder_steps": "ponder_steps",
+    "mean_first_ponder_steps": "first_ponder_steps",
+}
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 
@@ -128,32 +135,19 @@ def by_difficulty(episodes: Sequence[Record]) -> Record:
         steps (`spearman_mean_ponder_steps`; `spearman_mean_first_ponder_steps`: of the first action, whose state is as
         hard as the episode, where later ones may be easier).
     """
-    if not all("difficulty" in episode for episode in episodes):
+    table = pd.DataFrame(episodes)
+    if "difficulty" not in table or table["difficulty"].isna().any():
         return {}
-    levels = sorted({episode["difficulty"] for episode in episodes})
-    groups = {level: [episode for episode in episodes if episode["difficulty"] == level] for level in levels}
-    means = {
-        "mean_return": "return",
-        "success_rate": "success",
-        "mean_ponder_steps": "ponder_steps",
-        "mean_first_ponder_steps": "first_ponder_steps",
+    groups, difficulty = table.groupby("difficulty"), table["difficulty"]
+    means = {name: groups[key].mean() for name, key in MEANS.items() if key in table}
+    levels = pd.DataFrame({"episodes": groups.size(), **means}).reset_index()
+    correlations = {
+        "spearman_ponder_steps": spearman(table["ponder_steps"], difficulty),
+        "spearman_mean_ponder_steps": spearman_of_means(table["ponder_steps"], difficulty),
+        "spearman_mean_first_ponder_steps": spearman_of_means(table["first_ponder_steps"], difficulty),
     }
-    difficulties, pondered, first = (
-        [episode[key] for episode in episodes] for key in ("difficulty", "ponder_steps", "first_ponder_steps")
-    )
-    return {
-        "by_difficulty": [
-            {
-                "difficulty": level,
-                "episodes": len(group),
-                **{name: fmean(episode[key] for episode in group) for name, key in means.items() if key in group[0]},
-            }
-            for level, group in groups.items()
-        ],
-        "spearman_ponder_steps": spearman(pondered, difficulties),
-        "spearman_mean_ponder_steps": spearman_of_means(pondered, difficulties),
-        "spearman_mean_first_ponder_steps": spearman_of_means(first, difficulties),
-    }
+    known = {name: None if math.isnan(rho) else rho for name, rho in correlations.items()}
+    return {"by_difficulty": levels.to_dict("records"), **known}
 
 
 def steps_argument(value: str) -> str | int:
@@ -161,7 +155,7 @@ def steps_argument(value: str) -> str | int:
     if value in rules:
         return value
     try:
-        return count_argument(value)
+        return count(value)
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"{error}, nor one of {', '.join(rules)}") from error
 
@@ -184,7 +178,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "the same computer gives the same episodes.",
     )
     parser.add_argument("checkpoints", nargs="+", metavar="CKPT", help="a .ckpt file of a run, or its URL (file://...)")
-    parser.add_argument("--episodes", type=count_argument, default=100, help="for each checkpoint (default: 100)")
+    parser.add_argument("--episodes", type=count, default=100, help="for each checkpoint (default: 100)")
     parser.add_argument(
         "--steps",
         type=steps_argument,
@@ -195,13 +189,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--dream",
-        type=count_argument,
+        type=count,
         metavar="N",
         help="in place of a sample of its policy the agent, of either algorithm, takes the best of its N most probable "
         "actions, by the outcomes that its own world model imagines and the values of its critic; 1: the most probable "
         "action (one head of discrete actions)",
     )
-    parser.add_argument("--envs", type=count_argument, default=8, help="environments played at once (default: 8)")
+    parser.add_argument("--envs", type=count, default=8, help="environments played at once (default: 8)")
     parser.add_argument(
         "--seed", type=seed_argument, default=0, help="of the sampled actions, not of the worlds (default: 0)"
     )

@@ -25,10 +25,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sheeprl_dnp.costs import save_costs
 from sheeprl_dnp.envs.episodes import checkpoint_step, resumed_from, versions
+from sheeprl_dnp.machine import commit, describe_machine
 from sheeprl_dnp.runs import ConfigError, load_checkpoint, load_run_config, replace_file, write_json
+from sheeprl_dnp.studies import OWN_RULE, Plan, Run
 from sheeprl_dnp.study.evaluate import evaluate_checkpoint
-from sheeprl_dnp.study.layout import Run, StudyConfig
-from sheeprl_dnp.study.machine import commit, describe_machine
+from sheeprl_dnp.study.plan import hydra_overrides
 
 METRICS = ("Loss/", "Ponder/", "Time/")  # of those that were logged, what is kept
 HEARTBEAT = 10.0  # seconds between two notes of how long a training has run
@@ -38,7 +39,7 @@ class RunError(RuntimeError):
     """A training ended with an error."""
 
 
-def execute(run: Run, config: StudyConfig, total_steps: int, threads: int) -> None:
+def execute(run: Run, plan: Plan, total_steps: int, threads: int) -> None:
     """Brings a run to its end; waits where another process is at it.
 
     Args:
@@ -55,11 +56,11 @@ def execute(run: Run, config: StudyConfig, total_steps: int, threads: int) -> No
             return
         checkpoint = newest_checkpoint(run)
         if not checkpoint or checkpoint_step(checkpoint) < total_steps:
-            train(run, config, checkpoint, threads, lock)
+            train(run, plan, checkpoint, threads, lock)
             checkpoint = newest_checkpoint(run)
         if not checkpoint or checkpoint_step(checkpoint) < total_steps:
             raise RunError(f"{run.name} ended without a checkpoint of step {total_steps}")
-        finish(run, config, checkpoint)
+        finish(run, plan, checkpoint)
 
 
 @contextmanager
@@ -81,22 +82,22 @@ def newest_checkpoint(run: Run) -> Path | None:
     return None
 
 
-def command(run: Run, config: StudyConfig, checkpoint: Path | None) -> list[str]:
+def command(run: Run, plan: Plan, checkpoint: Path | None) -> list[str]:
     """The stock command of a run, with paths from the folder of the study, whose name may mean something to Hydra.
 
     Where its name is a pattern of files (`*`, `?`, `[`), all checkpoints are kept: SheepRL would take those of other
     folders, which the pattern matches, for old ones of this run, and delete them.
     """
     folder = run.folder.relative_to(run.study)
-    overrides = [f"exp={run.arm}", f"seed={run.seed}", *config.overrides]
-    where = ["log_root=runs", f"root_dir={run.arm}", f"run_name={run.folder.name}", f"hydra.run.dir={folder}"]
+    overrides = [*hydra_overrides(run.arm, plan.overrides), f"seed={run.seed}"]
+    where = ["log_root=runs", f"root_dir='{run.arm.folder}'", f"run_name={run.folder.name}", f"hydra.run.dir={folder}"]
     where.append("hydra/job_logging=stdout")  # a log file of Hydra's own would need the whole path of the folder
     resume = [f"checkpoint.resume_from={checkpoint.relative_to(run.study)}"] if checkpoint else []
     keep = ["checkpoint.keep_last=null"] if glob.has_magic(str(run.study)) else []
     return ["sheeprl", *overrides, *where, *resume, *keep]
 
 
-def train(run: Run, config: StudyConfig, checkpoint: Path | None, threads: int, lock: int) -> None:
+def train(run: Run, plan: Plan, checkpoint: Path | None, threads: int, lock: int) -> None:
     number = len(list(run.folder.glob("attempt_*.json")))
     attempt = {
         "start": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -104,7 +105,7 @@ def train(run: Run, config: StudyConfig, checkpoint: Path | None, threads: int, 
         "exit": None,
         "wall_s": 0.0,
         "cpu_s": None,
-        "command": command(run, config, checkpoint),
+        "command": command(run, plan, checkpoint),
         "threads": threads,
         "commit": commit(),
         "machine": describe_machine(),
@@ -156,22 +157,22 @@ def last_error(log: Path, start: int) -> str:
     return next((line for line in reversed(lines) if "Error: " in line), said[-1] if said else "no message")
 
 
-def finish(run: Run, config: StudyConfig, checkpoint: Path) -> None:
+def finish(run: Run, plan: Plan, checkpoint: Path) -> None:
     """All that follows the training."""
     cfg = dotdict(OmegaConf.to_container(load_run_config(str(checkpoint)), resolve=True))
     save_costs(cfg, run.folder)
     save_metrics(run)
-    evaluate(run, "default", checkpoint, config.evaluations.episodes, None, config.evaluations.worlds)
-    for steps in config.evaluations.forced_on(cfg.algo):
-        evaluate(run, str(steps), checkpoint, config.evaluations.forced_episodes, steps, config.evaluations.worlds)
+    for rule, episodes in plan.evaluations.episodes_by_rule(cfg.algo).items():
+        evaluate(run, rule, checkpoint, episodes, plan.evaluations.worlds)
     state = load_checkpoint(str(checkpoint))
     finished = {"steps": checkpoint_step(checkpoint), "gradient_steps": int(state["per_rank_gradient_steps"])}
     write_json(run.folder / "finished.json", finished | {"checkpoint": str(checkpoint.relative_to(run.folder))})
 
 
-def evaluate(run: Run, rule: str, checkpoint: Path, episodes: int, steps: int | str | None, worlds: str) -> None:
+def evaluate(run: Run, rule: str, checkpoint: Path, episodes: int, worlds: str) -> None:
     path = run.folder / f"evaluation_{rule}.json"
     if not path.is_file():
+        steps = None if rule == OWN_RULE else int(rule) if rule.isdecimal() else rule
         results = evaluate_checkpoint(str(checkpoint), episodes=episodes, steps=steps, worlds=worlds)
         write_json(path, results | {"checkpoint": str(checkpoint.relative_to(run.folder))})
 

@@ -15,8 +15,9 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from sheeprl_dnp.studies import Arm, Run, read_study
 from sheeprl_dnp.study.execution import execute
-from sheeprl_dnp.study.layout import Run, load_arm, load_config
+from sheeprl_dnp.study.plan import load_arm
 
 # Hydra writes its own files where they are asked for, and no log: all is said on standard output
 QUIET = ("hydra.output_subdir=null", "hydra/job_logging=stdout")
@@ -25,7 +26,7 @@ QUIET = ("hydra.output_subdir=null", "hydra/job_logging=stdout")
 @dataclass
 class Job:
     study: str = MISSING  # the folder, as `folder_argument` writes it
-    arm: str = MISSING
+    arm: str = MISSING  # the name of its folder
     seed: int = MISSING
     threads: int = 1
 
@@ -38,11 +39,17 @@ def folder_argument(study: Path) -> str:
     return "study=" + quote(os.fsencode(study.absolute()), safe="/").replace("~", "%7E")
 
 
+def arm_argument(*arms: Arm) -> str:
+    """The argument `arm=`, or the sweep over several."""
+    return "arm=" + ",".join(f"'{arm.folder}'" for arm in arms)
+
+
 @hydra.main(version_base="1.3", config_path=None, config_name="job")
 def main(job: Job) -> None:
     study = Path(os.fsdecode(unquote_to_bytes(job.study)))
-    total_steps = load_arm(study, job.arm).algo.total_steps
-    execute(Run(study, job.arm, job.seed), load_config(study), total_steps, job.threads)
+    plan = read_study(study)
+    arm = next(arm for arm in plan.arms if arm.folder == job.arm)
+    execute(Run(study, arm, job.seed), plan, load_arm(study, arm).algo.total_steps, job.threads)
 
 
 if __name__ == "__main__":

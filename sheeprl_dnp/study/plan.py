@@ -9,7 +9,7 @@ experiment, and overrides on top of it. `arm.model_copy(update={"overrides": ...
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,9 +21,8 @@ from sheeprl.utils.env import make_env
 from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
-from sheeprl_dnp.hydra_callback import causes
-from sheeprl_dnp.runs import ConfigError
-from sheeprl_dnp.studies import Arm, Plan, read_plan
+from sheeprl_dnp.runs import ConfigError, causes, replace_file
+from sheeprl_dnp.studies import Arm, Plan, read_plan, write_plan
 
 ALGORITHMS = ("dreamer_v3", "dreamer_v3_ponder")
 OWN_KEYS = ("exp", "seed", "log_root", "root_dir", "run_name", "checkpoint.resume_from")  # as in `execution.command`
@@ -83,7 +82,26 @@ def compose_arms(plan: Plan) -> dict[str, DictConfig]:
     Raises:
         ConfigError: one of them can't run as a part of a study.
     """
-    return {arm.label: compose_arm(arm, plan.overrides) for arm in plan.arms}
+    arms = {arm.label: compose_arm(arm, plan.overrides) for arm in plan.arms}
+    worlds = plan.evaluations.worlds
+    for label, cfg in arms.items():
+        if worlds != "evaluation" and "worlds" not in cfg.env.wrapper:
+            raise ConfigError(
+                f"`evaluations.worlds={worlds}` can't be: the environment of `{label}` keeps none for it."
+            )
+    return arms
+
+
+def save_plan(study: Path, plan: Plan, configs: Mapping[str, DictConfig]) -> None:
+    """Writes the plan of a study into its folder, and the configuration that the runs of each arm are started with."""
+    (study / "arms").mkdir(parents=True, exist_ok=True)
+    for arm in plan.arms:
+        replace_file(study / "arms" / f"{arm.folder}.yaml", OmegaConf.to_yaml(configs[arm.label]))
+    write_plan(study / "study.yaml", plan)
+
+
+def load_arm(study: Path, arm: Arm) -> DictConfig:
+    return OmegaConf.load(study / "arms" / f"{arm.folder}.yaml")
 
 
 def check_overrides(overrides: Sequence[str]) -> None:

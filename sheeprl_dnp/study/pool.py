@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sheeprl_dnp.envs.episodes import FILE_NAME, versions
+from sheeprl_dnp.studies import Run
 from sheeprl_dnp.study.execution import last_error
-from sheeprl_dnp.study.job import QUIET, folder_argument
-from sheeprl_dnp.study.layout import Run
+from sheeprl_dnp.study.job import QUIET, arm_argument, folder_argument
 
 POLL_SECONDS = 1.0
 
@@ -35,7 +35,7 @@ class RunProcess:
 
 
 def start(run: Run, threads: int) -> RunProcess:
-    arguments = [folder_argument(run.study), f"arm={run.arm}", f"seed={run.seed}", f"threads={threads}"]
+    arguments = [folder_argument(run.study), arm_argument(run.arm), f"seed={run.seed}", f"threads={threads}"]
     run.folder.mkdir(parents=True, exist_ok=True)
     log = run.folder / "job.log"
     with log.open("ab") as output:
@@ -73,7 +73,9 @@ class Bars:
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
         self.progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        self.study = self.progress.add_task(escape(runs[0].study.name), total=sum(total_steps[run.arm] for run in runs))
+        self.study = self.progress.add_task(
+            escape(runs[0].study.name), total=sum(total_steps[run.arm.label] for run in runs)
+        )
         self.tasks = {}
 
     def say(self, text: str) -> None:
@@ -83,7 +85,7 @@ class Bars:
             self.progress.console.print(text, highlight=False, markup=False)
 
     def started(self, run: Run) -> None:
-        self.tasks[run] = self.progress.add_task(run.name, total=self.total_steps[run.arm])
+        self.tasks[run] = self.progress.add_task(escape(run.name), total=self.total_steps[run.arm.label])
 
     def ended(self, run: Run, said: str) -> None:
         self.progress.remove_task(self.tasks.pop(run))
@@ -91,7 +93,7 @@ class Bars:
         self.say(f"{run.name}: {said} ({finished} of {len(self.runs)} runs finished)")
 
     def update(self) -> None:
-        steps = {run: self.total_steps[run.arm] if run.is_finished else played_steps(run) for run in self.runs}
+        steps = {run: self.total_steps[run.arm.label] if run.is_finished else played_steps(run) for run in self.runs}
         self.progress.update(self.study, completed=sum(steps.values()))
         for run, task in self.tasks.items():
             self.progress.update(task, completed=steps[run])

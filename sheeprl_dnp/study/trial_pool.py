@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sheeprl_dnp.runs import ConfigError
-from sheeprl_dnp.study.layout import Run
+from sheeprl_dnp.studies import Run
 from sheeprl_dnp.study.pool import POLL_SECONDS, RunProcess, played_steps, start, terminated_at_the_end
 from sheeprl_dnp.study.trial_run import outcome, prepare, remove_checkpoints, run_of
 from sheeprl_dnp.study.trials import ArmTrials, Outcome, Trial, save_best, save_table

@@ -13,8 +13,8 @@ from sheeprl.utils.utils import dotdict
 from sheeprl_dnp.envs.episodes import versions
 from sheeprl_dnp.evaluation import Record, make_environments, results
 from sheeprl_dnp.runs import ConfigError
-from sheeprl_dnp.study.layout import Evaluations, Run, StudyConfig, save_config
-from sheeprl_dnp.study.plan import compose_arm
+from sheeprl_dnp.studies import Evaluations, Run
+from sheeprl_dnp.study.plan import compose_arm, compose_arms, save_plan
 from sheeprl_dnp.study.pool import played_steps
 from sheeprl_dnp.study.trials import Outcome, Trial
 from sheeprl_dnp.study.tuned_arms import TunedArm
@@ -30,14 +30,14 @@ def prepare(trial: Trial, tuning: Tuning) -> Run:
     Raises:
         ConfigError: it can't be trained with its settings.
     """
-    overrides = (*tuning.study.overrides, *trial.arm.overrides)
-    config = StudyConfig((trial.arm.exp,), (trial.seed,), overrides, Evaluations(tuning.episodes, worlds=WORLDS))
-    save_config(trial.folder, config, {trial.arm.exp: compose_arm(trial.arm, tuning.study.overrides)})
+    evaluations = Evaluations(episodes=tuning.episodes, worlds=WORLDS)
+    plan = tuning.study.model_copy(update={"arms": (trial.arm,), "seeds": (trial.seed,), "evaluations": evaluations})
+    save_plan(trial.folder, plan, compose_arms(plan))
     return run_of(trial)
 
 
 def run_of(trial: Trial) -> Run:
-    return Run(trial.folder, trial.arm.exp, trial.seed)
+    return Run(trial.folder, trial.arm, trial.seed)
 
 
 def outcome(run: Run, objective: str | None, error: str) -> Outcome:

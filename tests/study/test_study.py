@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import TINY_CRAFTER, clean_environment
 
 from sheeprl_dnp.envs.episodes import read_episodes
+from sheeprl_dnp.report.tables import load
+from sheeprl_dnp.studies import Arm, Run, read_study
 from sheeprl_dnp.study.execution import last_error
-from sheeprl_dnp.study.layout import Evaluations, Run, StudyConfig, load_config, runs
 from sheeprl_dnp.study.pool import played_steps
-from sheeprl_dnp.study.study import main, parse_arguments, study_config
 
 ARMS = ["dnp_crafter_small_baseline", "dnp_crafter_small"]
 TOTAL_STEPS = 700
@@ -35,6 +36,11 @@ def new_study(folder: Path, arms: list[str], seeds: str, *arguments: str) -> lis
     evaluations = ["--episodes", "2", "--forced-steps", "1,6,shuffled", "--forced-episodes", "2"]
     tiny = ["--overrides", *TINY]
     return study_command(folder, "--arms", ",".join(arms), "--seeds", seeds, *evaluations, *arguments, *tiny)
+
+
+def run_of(folder: Path, exp: str) -> Run:
+    """Of an arm that is named as its experiment, with seed 1."""
+    return Run(folder, Arm(label=exp, exp=exp), 1)
 
 
 def run_command(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -61,7 +67,7 @@ def kill_at(command: list[str], folder: Path, share: float, later: float) -> Non
 
 
 def played_share(folder: Path) -> float:
-    planned = runs(folder, load_config(folder)) if (folder / "study.yaml").exists() else []
+    planned = read_study(folder).runs(folder) if (folder / "study.yaml").exists() else []
     steps = [TOTAL_STEPS if run.is_finished else played_steps(run) for run in planned]
     return sum(steps) / (TOTAL_STEPS * len(steps)) if steps else 0.0
 
@@ -96,7 +102,7 @@ def test_a_killed_study_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     command = new_study(folder, ARMS[1:], "1")
     process = subprocess.Popen(command, env=clean_environment(), start_new_session=True, stderr=subprocess.DEVNULL)
-    run = Run(folder, ARMS[1], 1)
+    run = run_of(folder, ARMS[1])
     wait_for(folder, f"runs/{ARMS[1]}/seed_1/version_0/checkpoint/ckpt_[2-6]00_0.ckpt", 200)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -128,8 +134,8 @@ def test_a_study_killed_at_random_five_times_ends_with_all_its_runs(tmp_path: Pa
     for share in sorted([0.0, *(randomness.uniform(0, 0.6) for _ in range(4))]):
         kill_at(command, folder, share, randomness.uniform(0, 5))
     assert run_command(command).returncode == 0
-    planned = runs(folder, load_config(folder))
-    assert [(run.arm, run.seed) for run in planned] == [(arm, seed) for seed in (1, 2) for arm in ARMS]
+    planned = read_study(folder).runs(folder)
+    assert [(run.arm.label, run.seed) for run in planned] == [(arm, seed) for seed in (1, 2) for arm in ARMS]
     for run in planned:
         assert_is_whole(run)
     assert sum(len(list(run.folder.glob("attempt_*.json"))) for run in planned) > 4
@@ -145,7 +151,7 @@ def test_a_failed_run_is_named_and_the_others_are_finished(tmp_path: Path) -> No
     assert result.returncode == 1
     assert f"{ARMS[0]} seed 1: failed: " in result.stderr and "config.yaml" in result.stderr
     assert f"{ARMS[0]} seed 2: finished (1 of 2 runs finished)" in result.stderr
-    assert not Run(folder, ARMS[0], 1).is_finished
+    assert not run_of(folder, ARMS[0]).is_finished
 
 
 def test_the_reason_of_a_failure_is_of_its_own_attempt(tmp_path: Path) -> None:
@@ -173,13 +179,8 @@ def test_any_folder_name_works_and_the_checkpoints_of_others_stay(tmp_path: Path
     command = [sys.executable, "-m", "sheeprl_dnp.study.study", *arguments, "--", STRANGE]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=clean_environment())
     assert result.returncode == 0, result.stderr
-    assert Run(tmp_path / STRANGE, LIGHTS, 1).load("finished.json")["steps"] == 80
+    assert run_of(tmp_path / STRANGE, LIGHTS).load("finished.json")["steps"] == 80
     assert (other / "ckpt_1_0.ckpt").exists()
-
-
-def test_a_folder_that_hydra_cannot_run_in_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code([str(tmp_path / "${x"), "--arms", ARMS[1]]) == 1
-    assert "${x` can't be: Hydra runs in no folder whose path has an unfinished `${…}`" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -188,81 +189,31 @@ def test_a_launcher_of_hydra_runs_a_study(tmp_path: Path) -> None:
     command = new_study(folder, ARMS[1:], "1,2", "--launcher", "joblib", "hydra.launcher.n_jobs=2")
     result = run_command(command)
     assert result.returncode == 0, result.stderr[-3000:]
-    for run in runs(folder, load_config(folder)):
+    for run in read_study(folder).runs(folder):
         assert_is_whole(run)
 
 
-BAD = {
-    "--arms=dnp_nothing": "dnp_nothing",
-    "--arms=ppo": "trains `ppo`",
-    "--arms=dnp_crafter_small,dnp_crafter_small": "each once",
-    "--seeds=one": "'one' is not a list of whole numbers",
-    "--overrides=algo.ponder.max_halts=0": "`algo.ponder.max_halts=0`",
-    "--overrides=algo.nothing=1": "algo.nothing",
-    "--overrides=seed=7": "`--overrides=seed=7` can't be: a study sets",
-    "--overrides=+exp=dnp_crafter": "`--overrides=+exp=dnp_crafter` can't be",
-    "--overrides=hydra.run.dir=here": "`--overrides=hydra.run.dir=here` can't be",
-    "--overrides=algo.total_steps=50001": "`algo.total_steps=50001` must be a multiple of the 4 steps",
-    "--overrides=algo.total_steps=0": "`algo.total_steps=0` must be a multiple of the 4 steps",
-    "--overrides=checkpoint.save_last=False": "`checkpoint.save_last=False` must be True",
-    "--overrides=dry_run=True": "`dry_run=True` must be False",
-    "--overrides=metric.log_level=0": "`metric.log_level=0` must be 1: a report needs the metrics",
-    "--overrides=metric.logger._target_=lightning.pytorch.loggers.CSVLogger": "CSVLogger` must be a logger of Tens",
-    "--overrides=logger@metric.logger=mlflow": "MLFLOW_TRACKING_URI",
-    "--overrides=metric=null": "`--arms=dnp_crafter_small` with `--overrides=metric=null`: Config group override must",
-    "--overrides=env.num_envs=0": "`env.num_envs=0` must be a whole number from 1",
-    "--overrides=env.wrapper.worlds=mine": "`env.wrapper.worlds=mine` must be one of `training`, `evaluation`",
-    "--forced-steps=2,0": "`forced_steps=2,0` must be a list of whole numbers from 1 and `shuffled`, each once",
-    "--forced-steps=2,x": "'2,x' is not a list of whole numbers and `shuffled`",
-    "--seeds=4294967296": "`seeds=4294967296` must be one whole number or more from 0 to 4294967295",
-    "--processes=0": "'0' is not a whole number from 1",
-    "hydra.launcher.n_jobs=2": "name one with `--launcher`",
-}
-
-
-@pytest.mark.parametrize("argument", BAD)
-def test_a_bad_argument_is_named_before_any_work_starts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], argument: str
-) -> None:
-    arms = [] if argument.startswith("--arms") else ["--arms", ARMS[1]]
-    assert exit_code([str(tmp_path / "study"), *arms, argument]) != 0
-    errors = capsys.readouterr().err
-    assert BAD[argument] in errors and "rror: " in errors, errors
-    assert not (tmp_path / "study").exists()
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "file").touch()
-    assert exit_code([str(tmp_path / "file"), "--arms", ARMS[1]]) == 1
-    assert f"`FOLDER={tmp_path}/file` must be a folder to write in" in capsys.readouterr().err
-
-
-def exit_code(arguments: list[str]) -> int | str | None:
-    try:
-        return main(arguments)
-    except SystemExit as exit:
-        return exit.code
-
-
-def test_a_study_is_not_changed_by_other_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "study.yaml").write_text(json.dumps({"arms": ARMS, "seeds": [1]}))
-    for argument, said in {
-        "--seeds=2": "`--seeds=(2,)` is not that of the study",
-        f"--arms={ARMS[0]}": "is not that of the study",
-        "--episodes=7": "`--episodes=7` is not that of the study",
-        "--overrides=algo.horizon=3": "is not that of the study",
-    }.items():
-        assert exit_code([str(tmp_path), argument]) == 1
-        assert said in capsys.readouterr().err
-    assert load_config(tmp_path) == StudyConfig(tuple(ARMS), (1,))
-
-
-def test_a_study_gets_more_arms_and_seeds(tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text(json.dumps({"arms": ARMS[:1], "seeds": [1], "evaluations": {"episodes": 7}}))
-    more = parse_arguments([str(tmp_path), "--seeds", "1,2", "--arms", ",".join(reversed(ARMS))])
-    assert study_config(more) == StudyConfig(tuple(reversed(ARMS)), (1, 2), evaluations=Evaluations(episodes=7))
-
-
-def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(["--help"]) == 0
-    assert "scripts/study studies/first" in capsys.readouterr().out
+def test_a_study_in_a_file_runs_under_the_labels_of_its_arms_and_is_published(tmp_path: Path) -> None:
+    plan = tmp_path / "mine.yaml"
+    short = [*TINY_CRAFTER, "algo.total_steps=160", "env.wrapper.difficulty=[1,1]"]
+    arm = {"exp": LIGHTS, "overrides": ["algo.ponder.max_halts=2"]}
+    arms = [{"label": "8", "exp": f"{LIGHTS}_baseline"}, {"label": "Ponder, N = 2", **arm}]
+    evaluations = {"episodes": 2, "worlds": "validation"}
+    plan.write_text(yaml.safe_dump({"arms": arms, "seeds": [1], "overrides": short, "evaluations": evaluations}))
+    command = [sys.executable, "-m", "sheeprl_dnp.study.study", str(plan)]
+    where = {"cwd": tmp_path, "env": clean_environment(), "capture_output": True, "text": True}
+    result = subprocess.run(command, **where)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "studies" / "mine"
+    assert sorted(path.name for path in (folder / "runs").iterdir()) == ["8", "Ponder_N_2"]
+    (evaluation,) = folder.glob("runs/Ponder_N_2/seed_1/evaluation_default.json")
+    assert json.loads(evaluation.read_text())["worlds"] == "validation"
+    published = subprocess.run([*command[:-1], str(folder), "--publish"], **where)
+    assert published.returncode == 0, published.stderr
+    study = load(tmp_path / "results" / "mine")
+    assert study.finished["arm"].tolist() == ["8", "Ponder, N = 2"] and study.problems.empty
+    assert len(study.evaluation) == 4 and study.metrics["step"].max() == 160
+    text = (tmp_path / "results" / "mine" / "report" / "report.md").read_text()
+    assert "|  | 8 | Ponder, N = 2 |" in text and "2 of 2 runs are finished" in text
+    again = subprocess.run([*command[:-1], "results/mine"], **where)
+    assert again.returncode == 1 and "has a published study" in again.stderr

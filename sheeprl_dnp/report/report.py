@@ -3,29 +3,25 @@
 import argparse
 from pathlib import Path
 
+from sheeprl_dnp.report.figures import save_figures
+from sheeprl_dnp.report.markdown import markdown
+from sheeprl_dnp.report.results import Results, analyse
+from sheeprl_dnp.report.tables import load
 from sheeprl_dnp.runs import ConfigError, replace_file, write_json
-from sheeprl_dnp.study.figures import save_figures
-from sheeprl_dnp.study.layout import load_config
-from sheeprl_dnp.study.markdown import markdown
-from sheeprl_dnp.study.results import Results, analyse
-from sheeprl_dnp.study.tables import csv_table
 
 
 def report(study: Path, output: Path) -> Results:
     """Writes `report.md`, `results.json`, `table.csv` and the figures into the folder `output`.
 
-    Returns:
-        The content of `results.json`.
-
     Raises:
         ConfigError: `study` isn't a study, has no finished run, or the report can't be written.
     """
-    results = analyse(study, load_config(study))
+    results = analyse(load(study))
     try:
         output.mkdir(parents=True, exist_ok=True)
         captions = save_figures(results, output)
-        write_json(output / "results.json", results)
-        replace_file(output / "table.csv", csv_table(results))
+        write_json(output / "results.json", results.as_json())
+        replace_file(output / "table.csv", results.summary.to_csv(index=False, float_format="%.10g"))
         replace_file(output / "report.md", markdown(results, captions))
     except OSError as error:
         raise ConfigError(f"`--output={output}` must be a folder to write in: {error.strerror}.") from error
@@ -35,10 +31,10 @@ def report(study: Path, output: Path) -> Results:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/report",
-        description="Reports a study from its folder alone: report.md (tables of the arms with 95 % intervals, "
-        "differences between their configurations, runs that are missing or damaged, machines), figures as PNG, all "
-        "its numbers in results.json, and those of the main table in table.csv. Works on a study that isn't finished: "
-        "it reports the finished runs and names the others.",
+        description="Reports a study, running or published, from its folder alone: report.md (tables of the arms with "
+        "95 % intervals, differences between their configurations, runs that are missing or damaged, machines), "
+        "figures as PNG, all its numbers in results.json, and those of the main table in table.csv. Works on a study "
+        "that isn't finished: it reports the finished runs and names the others.",
     )
     parser.add_argument("study", type=Path, metavar="STUDY", help="the folder of a study, made by scripts/study")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where to write (default: STUDY/report)")
@@ -52,10 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
         results = report(options.study, output)
     except ConfigError as error:
         raise SystemExit(f"Error: {error}") from error
-    runs = results["runs"]
-    print(
-        f"{runs['finished']} of {runs['of']} runs are finished; {len(results['problems'])} problems are in the report:"
-    )
+    finished, planned = len(results.study.finished), len(results.study.runs)
+    print(f"{finished} of {planned} runs are finished; {len(results.problems)} problems are in the report:")
     print(output / "report.md")
 
 

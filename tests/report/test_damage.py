@@ -6,13 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from synthetic import FORCED, attempt, change, make_study, read, results_of, run_folder, score_by_hand, training, write
+from synthetic import (
+    FORCED,
+    attempt,
+    change,
+    make_study,
+    read,
+    results_of,
+    row,
+    rows,
+    run_folder,
+    score_by_hand,
+    training,
+    write,
+)
 
+from sheeprl_dnp.report.markdown import markdown
+from sheeprl_dnp.report.report import main, report
+from sheeprl_dnp.report.tables import Study, load
 from sheeprl_dnp.runs import ConfigError
-from sheeprl_dnp.study.layout import load_config
-from sheeprl_dnp.study.markdown import markdown
-from sheeprl_dnp.study.report import main, report
-from sheeprl_dnp.study.run_results import RunResults, load_study
 
 FIGURES = {"learning_curves", "success_rates", "halting", "forced_steps", "cost"}
 
@@ -25,7 +37,7 @@ def study(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the values matter here."""
-    monkeypatch.setattr("sheeprl_dnp.study.statistics.RESAMPLES", 100)
+    monkeypatch.setattr("sheeprl_dnp.report.statistics.RESAMPLES", 100)
 
 
 def corrupt(name: str) -> Callable[[Path], None]:
@@ -56,11 +68,13 @@ def never_attempted(run: Path) -> None:
 
 
 def lost_costs(run: Path) -> None:
-    change(run / "costs.json", flops={"per_action": []})
+    change(run / "costs.json", flops={"per_action": [], "per_gradient_step": 1})
 
 
 def infinite_return(run: Path) -> None:
-    change(run / "evaluation_default.json", mean_return=math.inf)
+    path = run / "evaluation_default.json"
+    first, *others = read(path)["episodes"]
+    change(path, episodes=[first | {"return": math.inf}, *others])
 
 
 def fewer_episodes(run: Path) -> None:
@@ -93,11 +107,15 @@ DAMAGES = {
     "no episodes": (no_episode, "`episodes.jsonl` is corrupt (no episode ended)", "episodes"),
     "lost episodes": (remove("version_0/episodes.jsonl"), "finished, but without `episodes.jsonl`", "episodes"),
     "evaluation": (corrupt("evaluation_default.json"), "`evaluation_default.json` is corrupt", "default"),
-    "infinite": (infinite_return, "(inf is not a finite number)", "default"),
+    "infinite": (infinite_return, "(`return` is not always a finite number)", "default"),
     "lost evaluation": (remove("evaluation_default.json"), "without `evaluation_default.json`", "default"),
     "fewer": (fewer_episodes, "(it has 5 episodes, `study.yaml` asks for 12)", "2"),
     "forced": (remove("evaluation_8.json"), "without `evaluation_8.json`", "8"),
-    "costs": (lost_costs, "`costs.json` is corrupt (no FLOPs per action)", "costs"),
+    "costs": (
+        lost_costs,
+        "`costs.json` is corrupt (`flops.per_action=` must be those at ponder step 1, 2, ",
+        "costs",
+    ),
     "metrics": (corrupt("metrics.csv"), "`metrics.csv` is corrupt", "metrics"),
     "attempt": (corrupt("attempt_0.json"), "`attempt_<n>.json` is corrupt", "attempts"),
     "config": (remove("version_0/config.yaml"), "without `config.yaml`", "config"),
@@ -105,30 +123,40 @@ DAMAGES = {
 }
 
 
-def parts_of(run: RunResults) -> set[str]:
-    """What a run has."""
-    parts = {name for name in ("episodes", "costs", "metrics", "attempts", "config") if getattr(run, name)}
-    return parts | set(run.evaluations)
+COLUMNS = {"costs": "flops_per_gradient_step", "attempts": "wall_s", "config": "config.algo.name"}
+
+
+def parts_of(study: Study) -> set[tuple[str, int, str]]:
+    """What each finished run has."""
+    parts = {
+        (arm, seed, name)
+        for name, column in COLUMNS.items()
+        for arm, seed in study.finished.dropna(subset=column)[["arm", "seed"]].to_numpy()
+    }
+    parts |= {(*run, "episodes") for run in study.training[["arm", "seed"]].drop_duplicates().to_numpy()}
+    parts |= {(*run, "metrics") for run in study.metrics[["arm", "seed"]].drop_duplicates().to_numpy()}
+    return parts | {tuple(run) for run in study.evaluation[["arm", "seed", "rule"]].drop_duplicates().to_numpy()}
 
 
 @pytest.mark.parametrize("damage, reason, part", DAMAGES.values(), ids=DAMAGES)
 def test_what_is_wrong_with_a_run_is_said_and_the_rest_is_read(
     study: Path, damage: Callable[[Path], None], reason: str, part: str | None
 ) -> None:
-    before = {run.run.name: parts_of(run) for run in load_study(study, load_config(study))[0]}
+    before = parts_of(load(study))
     damage(run_folder(study, "ponder", 2))
-    runs, (problem, *more) = load_study(study, load_config(study))
-    assert problem.run == "ponder seed 2" and reason in problem.reason
-    after = {run.run.name: parts_of(run) for run in runs}
-    lost = before.pop("ponder seed 2") - after.pop("ponder seed 2", set())
-    assert before == after
+    damaged = load(study)
+    (problem, *more) = damaged.problems.to_dict("records")
+    assert problem["run"] == "ponder seed 2" and reason in problem["reason"]
+    lost = before - parts_of(damaged)
+    assert parts_of(damaged) < before and {run[:2] for run in lost} == {("ponder", 2)}
+    lost_parts = {name for _, _, name in lost}
     if part is None:
-        assert lost == {"episodes", "costs", "metrics", "attempts", "config", "default", "shuffled", *map(str, FORCED)}
-        assert not more
-    elif part == "config":  # which also says what its episodes are, and whether it ponders
-        assert part in lost
+        everything = {"episodes", "costs", "metrics", "attempts", "config", "default", "shuffled", *map(str, FORCED)}
+        assert lost_parts == everything and not more
+    elif part == "config":  # which also says whether it ponders, and so which evaluations it has
+        assert part in lost_parts
     else:
-        assert lost == {part} and not more
+        assert lost_parts == {part} and not more
 
 
 def test_a_study_full_of_damage_is_reported_as_far_as_it_goes(study: Path) -> None:
@@ -146,15 +174,16 @@ def test_a_study_full_of_damage_is_reported_as_far_as_it_goes(study: Path) -> No
         "- baseline seed 2",
         "- ponder seed 3",
     ]
-    arms = results["arms"]
-    assert list(arms["baseline"]["training"]["score"]["by_seed"]) == [1, 3]
-    assert list(arms["fixed"]["frozen"]["reward"]["by_seed"]) == [2, 3]
-    assert list(arms["ponder"]["training"]["score"]["by_seed"]) == [1, 2]
-    assert list(arms["ponder"]["frozen"]["score"]["by_seed"]) == [2, 3]
-    assert arms["ponder"]["training"]["score"]["by_seed"][2] == pytest.approx(
-        score_by_hand(training(study, "ponder", 2))
-    )
-    assert arms["ponder"]["training"]["score"]["difference"]["n"] == 1  # only seed 1 is common
+
+    def seeds(arm: str, measure: str) -> list[int]:
+        return results.runs.loc[arm, measure].dropna().index.tolist()
+
+    assert seeds("baseline", "training_score") == [1, 3] and seeds("fixed", "frozen_reward") == [2, 3]
+    assert seeds("ponder", "training_score") == [1, 2] and seeds("ponder", "frozen_score") == [2, 3]
+    expected = score_by_hand(training(study, "ponder", 2))
+    assert results.runs.loc[("ponder", 2), "training_score"] == pytest.approx(expected)
+    difference = row(results.summary, arm="ponder", measure="training_score", statistic="difference")
+    assert difference["n"] == 1  # only seed 1 is common
 
 
 def test_an_arm_without_a_finished_run_leaves_the_others_reported(tmp_path: Path) -> None:
@@ -163,16 +192,16 @@ def test_an_arm_without_a_finished_run_leaves_the_others_reported(tmp_path: Path
     results = report(study, tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text()
     assert "2 of 3 runs are finished" in text and "- baseline seed 1: missing" in text
-    assert "(1 seed)" in text and "nan" not in text.lower() and "`baseline` has no configuration" in text
-    assert results["arms"]["ponder"]["training"]["score"].keys() == {"by_seed", "mean", "std", "iqm"}
+    assert "(1 seed)" in text and "nan" not in text.lower() and "baseline has no configuration" in text
+    assert set(rows(results.summary, arm="ponder", measure="training_score")["statistic"]) == {"mean", "iqm"}
     assert {path.stem for path in (tmp_path / "report").glob("*.png")} == FIGURES
 
 
 def test_a_run_of_another_study_is_left_out_by_name(study: Path) -> None:
     shutil.copytree(run_folder(study, "ponder", 3), run_folder(study, "ponder", 4))
     results = results_of(study)
-    assert results["problems"] == [{"run": "ponder seed 4", "reason": "not in `study.yaml`: left out"}]
-    assert results["arms"]["ponder"]["seeds"] == [1, 2, 3]
+    assert results.problems.to_dict("records") == [{"run": "ponder seed 4", "reason": "not in `study.yaml`: left out"}]
+    assert results.runs.loc["ponder"].index.tolist() == [1, 2, 3]
 
 
 def stop(*arguments: str) -> str:
@@ -186,36 +215,8 @@ def stop(*arguments: str) -> str:
 
 def test_what_is_not_a_study_is_refused(tmp_path: Path, study: Path) -> None:
     assert "is not a study: it must be a folder with a `study.yaml`" in stop(str(tmp_path / "nothing"))
-    (tmp_path / "study.yaml").write_text("arms: 3")
-    assert "is not the configuration of a study" in stop(str(tmp_path))
-    for content, message in (
-        ("arms: [a, b]\nseeds: [1, 1]", "`seeds=1,1` must be one whole number or more"),
-        ("arms: ponder\nseeds: [1]", "`arms=ponder` must be the names of one experiment or more"),
-        (
-            "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: '12'}",
-            "`forced_steps=12` must be a list of whole numbers from 1",
-        ),
-        (
-            "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: 2}",
-            "`forced_steps=2` must be a list of whole numbers from 1",
-        ),
-        (
-            "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: shuffled}",
-            "`forced_steps=shuffled` must be a list of whole numbers from 1",
-        ),
-        (
-            "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: [[1]]}",
-            "`forced_steps=[1]` must be a list of whole numbers from 1",
-        ),
-        ("arms: [a]\nseeds: [[1]]", "`seeds=[1]` must be one whole number or more"),
-        (
-            "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: [shuffled], forced_episodes: 1}",
-            "`forced_episodes=1` must be from 2, since `forced_steps` has `shuffled`",
-        ),
-        ("arms: [a]\nseeds: [1]\nevaluations: {episodes: none}", "`episodes=none` must be a whole number from 1"),
-    ):
-        (tmp_path / "study.yaml").write_text(content)
-        assert f"`{tmp_path / 'study.yaml'}`: {message}" in stop(str(tmp_path))
+    (tmp_path / "study.yaml").write_text("arms: 3")  # tests/study/test_plan.py has what else can be wrong
+    assert f"`{tmp_path / 'study.yaml'}`: `arms=3` must be one arm or more" in stop(str(tmp_path))
     (tmp_path / "file").touch()
     assert "`--output=" in stop(str(study), "--output", str(tmp_path / "file"))
 

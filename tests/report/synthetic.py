@@ -8,11 +8,12 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from sheeprl_dnp.crafter_score import ACHIEVEMENTS
-from sheeprl_dnp.study.layout import load_config
-from sheeprl_dnp.study.results import analyse
+from sheeprl_dnp.report.results import Results, analyse
+from sheeprl_dnp.report.tables import load
 
 ARMS = ("baseline", "ponder", "fixed")
 MAX_HALTS = 4
@@ -180,8 +181,22 @@ def halting_metrics(progress: float, rng: np.random.Generator) -> dict[str, floa
     return values | {f"Ponder/halt_mass_{n:02d}": p for n, p in enumerate(mass, 1)}
 
 
-def results_of(study: Path) -> dict[str, Any]:
-    return analyse(study, load_config(study))
+def results_of(study: Path) -> Results:
+    return analyse(load(study))
+
+
+def rows(table: pd.DataFrame, **keys: Any) -> pd.DataFrame:
+    """Those with these values; None for NaN."""
+    for key, value in keys.items():
+        table = table[table[key].isna() if value is None else table[key] == value]
+    return table
+
+
+def row(table: pd.DataFrame, **keys: Any) -> pd.Series:
+    """The one row with these values."""
+    found = rows(table, **keys)
+    assert len(found) == 1, (keys, table)
+    return found.iloc[0]
 
 
 def read(path: Path) -> Any:

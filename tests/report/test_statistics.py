@@ -4,18 +4,40 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from sheeprl_dnp.study.statistics import (
-    Estimate,
-    difference,
-    interquartile_mean,
-    mean,
-    probability_of_improvement,
-    spearman,
-    spearman_of_means,
-)
+from sheeprl_dnp.report import statistics
+
+
+def mean(sample: list[float]) -> pd.Series:
+    return statistics.mean(pd.DataFrame([sample])).iloc[0]
+
+
+def interquartile_mean(sample: list[float]) -> pd.Series:
+    return statistics.interquartile_mean(pd.DataFrame([sample])).iloc[0]
+
+
+def probability_of_improvement(x: list[float], y: list[float]) -> pd.Series:
+    return statistics.probability_of_improvement(pd.Series(x), pd.Series(y))
+
+
+def difference(x: dict[int, float], y: dict[int, float]) -> pd.Series:
+    return statistics.difference(pd.Series(x, dtype=float), pd.Series(y, dtype=float))
+
+
+def spearman(x: list[float], y: list[float]) -> float:
+    return statistics.spearman(pd.Series(x, dtype=float), pd.Series(y, dtype=float))
+
+
+def spearman_of_means(x: list[float], groups: list[int]) -> float:
+    return statistics.spearman_of_means(pd.Series(x), pd.Series(groups))
+
+
+def assert_is(found: pd.Series, *expected: float) -> None:
+    assert found[statistics.ESTIMATE].tolist() == pytest.approx(list(expected), nan_ok=True)
+
 
 SCORES = [3.0, 1.0, 4.0, 1.5, 9.0, 2.6, 5.3, 5.8]
 
@@ -53,21 +75,43 @@ def test_the_interval_of_many_normal_points_is_the_closed_form() -> None:
 
 
 def test_one_seed_has_a_value_and_no_interval() -> None:
-    alone = Estimate(3.0, None, None, 1)
-    assert mean([3.0]) == interquartile_mean([3.0]) == alone
-    assert probability_of_improvement([2.0], [1.0, 3.0, 0.0]) == Estimate(2 / 3, None, None, 1)
-    assert difference({1: 5.0}, {1: 2.0, 2: 7.0}) == alone
+    for alone in (mean([3.0]), interquartile_mean([3.0]), difference({1: 5.0}, {1: 2.0, 2: 7.0})):
+        assert_is(alone, 3.0, math.nan, math.nan, 1)
+    assert_is(probability_of_improvement([2.0], [1.0, 3.0, 0.0]), 2 / 3, math.nan, math.nan, 1)
 
 
 def test_equal_values_have_an_interval_of_no_width() -> None:
-    assert mean([2.0, 2.0, 2.0]) == interquartile_mean([2.0, 2.0, 2.0]) == Estimate(2.0, 2.0, 2.0, 3)
-    assert probability_of_improvement([2.0, 2.0], [2.0, 2.0]) == Estimate(0.5, 0.5, 0.5, 2)
+    for equal in (mean([2.0, 2.0, 2.0]), interquartile_mean([2.0, 2.0, 2.0])):
+        assert_is(equal, 2.0, 2.0, 2.0, 3)
+    assert_is(probability_of_improvement([2.0, 2.0], [2.0, 2.0]), 0.5, 0.5, 0.5, 2)
+    assert_is(difference({1: 2.0, 2: 3.0}, {1: 1.0, 2: 2.0}), 1.0, 1.0, 1.0, 2)
 
 
-@pytest.mark.parametrize("sample", [[], [1.0, math.nan], [math.inf]])
+def test_rows_are_estimated_each_from_the_seeds_that_it_has() -> None:
+    rows = [[1.0, 2.0, 6.0], [1.0, None, 6.0], [None] * 3, [None, 4.0, None], SCORES[:3]]
+    samples = pd.DataFrame(rows, list("abcde"), dtype=float)
+    found = statistics.mean(samples)
+    assert found["n"].tolist() == pytest.approx([3, 2, math.nan, 1, 3], nan_ok=True)
+    assert_is(found.loc["c"], *[math.nan] * 4)
+    for name in "abde":
+        assert_is(found.loc[name], *mean(samples.loc[name].dropna().tolist()))
+    many = pd.DataFrame(np.random.default_rng(0).normal(size=(2 * statistics.ROWS_AT_ONCE + 1, 3)))
+    assert_is(statistics.mean(many).iloc[-1], *mean(many.iloc[-1].tolist()))
+
+
+def test_arms_without_values_have_no_difference() -> None:
+    assert_is(difference({}, {1: 2.0}), math.nan, math.nan, math.nan, 0)
+
+
+@pytest.mark.parametrize("sample", [[1.0, math.inf], [-math.inf, 1.0]])
 def test_what_is_not_a_sample_is_refused(sample: list[float]) -> None:
-    with pytest.raises(ValueError, match="not samples of finite numbers"):
-        mean(sample)
+    for refused in (
+        lambda: mean(sample),
+        lambda: probability_of_improvement(sample, [1.0]),
+        lambda: difference({1: sample[0], 2: sample[1]}, {1: 0.0, 2: 1.0}),
+    ):
+        with pytest.raises(ValueError, match="not a sample of finite numbers"):
+            refused()
 
 
 def test_the_probability_of_improvement_is_that_of_mann_and_whitney() -> None:
@@ -92,7 +136,7 @@ def test_the_arms_are_resampled_each_within_itself() -> None:
 
 
 def test_separate_arms_improve_for_sure() -> None:
-    assert probability_of_improvement([4.0, 5.0], [1.0, 2.0]) == Estimate(1.0, 1.0, 1.0, 2)
+    assert_is(probability_of_improvement([4.0, 5.0], [1.0, 2.0]), 1.0, 1.0, 1.0, 2)
 
 
 def test_the_difference_is_paired_by_the_seeds_that_both_have() -> None:
@@ -127,13 +171,13 @@ def test_spearman_is_the_correlation_of_the_ranks() -> None:
 def test_spearman_of_means_ranks_each_group_once_by_its_mean() -> None:
     groups, x = [1, 1, 2, 2, 3], [0.0, 4.0, 9.0, -7.0, 3.0]  # means 2, 1, 3
     assert spearman_of_means(x, groups) == pytest.approx(0.5)
-    assert spearman_of_means(x, [1] * 5) is None
+    assert math.isnan(spearman_of_means(x, [1] * 5))
 
 
 def test_spearman_of_what_never_varies_is_not_defined() -> None:
-    assert spearman([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None
-    assert spearman([], []) is None
+    assert math.isnan(spearman([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]))
+    assert math.isnan(spearman([], []))
 
 
 def test_the_same_sample_gives_the_same_interval() -> None:
-    assert mean(SCORES) == mean(SCORES)
+    assert mean(SCORES).equals(mean(SCORES))

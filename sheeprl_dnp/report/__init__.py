@@ -1,0 +1,1 @@
+"""Reads a study, running or published, and says what it shows."""

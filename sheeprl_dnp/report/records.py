@@ -1,0 +1,312 @@
+"""Reads the runs of a study that runs, and says which of them, or which of their files, are missing or damaged."""
+
+import errno
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import yaml
+from pydantic import BaseModel, Field
+
+from sheeprl_dnp.checks import check
+from sheeprl_dnp.crafter_score import ACHIEVEMENTS, PREFIX
+from sheeprl_dnp.envs.episodes import read_episodes, versions
+from sheeprl_dnp.studies import Evaluations, Plan, Run
+
+T = TypeVar("T")
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, yaml.YAMLError)
+PONDER_KEYS = ("max_halts", "learn_halting", "halting", "lambda_p")  # of a configuration, those that a report reads
+CONFIG = "config."
+# Left out: names and paths, which never change what is computed, and the list of what is logged
+LEFT_OUT = (
+    "exp_name",
+    "run_name",
+    "root_dir",
+    "log_root",
+    "metric.logger.name",
+    "metric.logger.root_dir",
+    "metric.aggregator.metrics",
+    "model_manager.models",
+    "checkpoint.resume_from",
+)
+
+Finite = Annotated[float, Field(allow_inf_nan=False, description="a finite number")]
+Number = Annotated[int, Field(description="a whole number")]
+
+
+class Finished(BaseModel):
+    steps: Number
+    gradient_steps: Number | None = None
+
+
+class Parameters(BaseModel):
+    agent: Number
+    world_model: Number
+    actor: Number
+    critic: Number
+
+
+class Flops(BaseModel):
+    per_action: Annotated[list[Finite], Field(min_length=1, description="those at ponder step 1, 2, ...")]
+    per_gradient_step: Finite
+
+
+class Costs(BaseModel):
+    parameters: Parameters
+    flops: Flops
+
+
+class Attempt(BaseModel):
+    exit: int | None
+    wall_s: Finite
+    cpu_s: Finite | None = None
+    machine: dict[str, Any]
+    threads: int | None = None
+    commit: str | None = None
+
+    def description(self) -> str:
+        """One line about the machine, the threads of a run, and the commit of this project."""
+        facts = {key: value for key, value in self.machine.items() if value is not None}
+        parts = [facts.pop("cpu", "unknown CPU"), f"{facts.pop('cores', '?')} cores", facts.pop("gpu", "no GPU")]
+        parts += [f"{name} {value}" for name, value in facts.items()]
+        return ", ".join([*parts, f"threads of a run: {self.threads}, commit {self.commit}"])
+
+
+@dataclass
+class Found:
+    """What there is of a run: its row in the table of runs, the rows of its other tables, and what is wrong with it."""
+
+    run: Run
+    row: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, list[pd.DataFrame]] = field(
+        default_factory=lambda: {"training": [], "evaluation": [], "metrics": []}
+    )
+    problems: list[str] = field(default_factory=list)
+
+    def part(self, name: str, load: Callable[[], T]) -> T | None:
+        """What `load` gives; None where the file `name` is missing or damaged, which is noted."""
+        try:
+            return load()
+        except OSError:
+            self.problems.append(f"finished, but without `{name}`: reported without it")
+        except DAMAGE as error:
+            self.problems.append(f"`{name}` is corrupt ({describe(error)}): reported without it")
+        return None
+
+
+def read_runs(study: Path, plan: Plan) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """The tables of a study (see `tables.Study`), and its problems: `run`, `reason`."""
+    found = [read_run(run, plan.evaluations) for run in plan.runs(study)]
+    rows = [{"arm": f.run.arm.label, "seed": f.run.seed, **f.row} for f in found]
+    columns = ["steps", "gradient_steps", "wall_s", "cpu_s", "machines", "flops_per_action", "flops_per_gradient_step"]
+    tables = {"runs": pd.DataFrame(rows).reindex(columns=list(dict.fromkeys([*rows[0], *columns, *_keys(rows)])))}
+    needed = {
+        "training": ["step", "length", "reward"],
+        "evaluation": ["rule", "episode", "return"],
+        "metrics": ["step"],
+    }
+    for name, columns in needed.items():
+        parts = [
+            part.assign(arm=f.run.arm.label, seed=f.run.seed)[["arm", "seed", *part.columns]]
+            for f in found
+            for part in f.tables[name]
+        ]
+        empty = pd.DataFrame(columns=["arm", "seed", *columns])
+        tables[name] = pd.concat(parts, ignore_index=True) if parts else empty
+    problems = [(f.run.name, reason) for f in found for reason in f.problems]
+    return tables, pd.DataFrame([*problems, *_strangers(study, plan)], columns=["run", "reason"])
+
+
+def _keys(rows: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def read_run(run: Run, evaluations: Evaluations) -> Found:
+    found = Found(run)
+    if problem := _unfinished(run):
+        found.problems.append(problem)
+        try:
+            found.row |= _configuration(newest_config(run))
+        except (OSError, *DAMAGE):
+            pass
+        return found
+    found.row |= check(Finished, run.load("finished.json")).model_dump()
+    config = found.part("config.yaml", lambda: newest_config(run))
+    found.row |= _configuration(config) if config else {}
+    found.row |= found.part("costs.json", lambda: _costs(run)) or {}
+    found.row |= found.part("attempt_<n>.json", lambda: _attempts(run)) or {}
+    for name, load in {"training": ("episodes.jsonl", _episodes), "metrics": ("metrics.csv", _metrics)}.items():
+        table = found.part(load[0], lambda load=load: load[1](run))
+        found.tables[name] += [] if table is None else [table]
+    for rule, episodes in evaluations.episodes_by_rule(config["algo"] if config else None).items():
+        name = f"evaluation_{rule}.json"
+        table = found.part(name, lambda name=name, count=episodes: _evaluation(run.load(name), count))
+        found.tables["evaluation"] += [] if table is None else [table.assign(rule=rule)]
+    return found
+
+
+def newest_config(run: Run) -> dict[str, Any]:
+    """The resolved configuration of a run, as it was last started.
+
+    Raises:
+        OSError, or one of `DAMAGE`: there is none, or it is damaged.
+    """
+    folders = versions(run.folder)
+    if not folders:
+        raise FileNotFoundError(errno.ENOENT, "it has no configuration yet")
+    config = yaml.safe_load((folders[-1] / "config.yaml").read_text())
+    for key in PONDER_KEYS if "ponder" in config["algo"].keys() else ():
+        config["algo"]["ponder"][key]
+    if config["seed"] != run.seed:
+        raise ValueError(f"its `seed` is {config['seed']}")
+    return config
+
+
+def _configuration(config: Mapping[str, Any]) -> dict[str, str]:
+    return {f"{CONFIG}{key}": text(value) for key, value in leaves(config)}
+
+
+def leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a nested configuration, by their keys."""
+    if key in LEFT_OUT:
+        return
+    if not isinstance(tree, Mapping) or not tree:
+        yield key, tree
+        return
+    for name, value in tree.items():
+        yield from leaves(value, f"{key}.{name}" if key else str(name))
+
+
+def text(value: Any) -> str:
+    """As JSON, but for strings, which stay as they are."""
+    return value if isinstance(value, str) else json.dumps(value, default=str).replace('"', "")
+
+
+def _costs(run: Run) -> dict[str, Any]:
+    costs = check(Costs, run.load("costs.json"))
+    return {
+        **{f"parameters_{name}": count for name, count in costs.parameters.model_dump().items()},
+        "flops_per_action": " ".join(f"{flops:.12g}" for flops in costs.flops.per_action),
+        "flops_per_gradient_step": costs.flops.per_gradient_step,
+    }
+
+
+def _attempts(run: Run) -> dict[str, Any]:
+    """Times are sums over the attempts, unknown if one of them doesn't say."""
+    attempts = load_attempts(run)
+    cpu = [attempt.cpu_s for attempt in attempts]
+    return {
+        "wall_s": sum(attempt.wall_s for attempt in attempts) if attempts else None,
+        "cpu_s": None if None in cpu or not cpu else sum(filter(None, cpu)),
+        "machines": " | ".join(dict.fromkeys(attempt.description() for attempt in attempts)) or None,
+    }
+
+
+def load_attempts(run: Run) -> list[Attempt]:
+    """The attempts at a run, the first first.
+
+    Raises:
+        One of `DAMAGE`: a file is damaged.
+    """
+    names = sorted((path.name for path in run.folder.glob("attempt_*.json")), key=lambda name: int(name[8:-5]))
+    return [check(Attempt, run.load(name)) for name in names]
+
+
+def _episodes(run: Run) -> pd.DataFrame:
+    if not any((folder / "episodes.jsonl").is_file() for folder in versions(run.folder)):
+        raise FileNotFoundError
+    episodes = pd.DataFrame(read_episodes(run.folder))
+    if episodes.empty:
+        raise ValueError("no episode ended")
+    plays_crafter = any(name.startswith(PREFIX) for name in episodes)
+    achievements = [PREFIX + name for name in ACHIEVEMENTS] if plays_crafter else []
+    return checked(episodes, ["step", "length", "reward", *achievements])
+
+
+def _metrics(run: Run) -> pd.DataFrame:
+    content = (run.folder / "metrics.csv").read_text()
+    metrics = pd.read_csv(StringIO(content))
+    if metrics.empty or not content.endswith("\n"):
+        raise ValueError("it has no line" if metrics.empty else "its last line is cut")
+    checked(metrics, ["step"])
+    if not metrics.select_dtypes(exclude="number").empty:
+        raise ValueError("a value is not a number")
+    return metrics.replace([np.inf, -np.inf], np.nan)
+
+
+def _evaluation(content: Any, count: int) -> pd.DataFrame:
+    """The episodes; those of Crafter with a column for each achievement, as in training."""
+    if len(content["episodes"]) != count:
+        raise ValueError(f"it has {len(content['episodes'])} episodes, `study.yaml` asks for {count}")
+    episodes = pd.DataFrame(content["episodes"]).rename(columns={"seed": "episode"})
+    optional = [name for name in ("difficulty", "success", "first_ponder_steps") if name in episodes]
+    checked(episodes, ["episode", "return", "length", "ponder_steps"])
+    checked(episodes[optional].dropna(), optional)
+    if "achievements" in episodes:
+        counts = pd.DataFrame(episodes.pop("achievements").tolist()).add_prefix(PREFIX)
+        episodes = episodes.join(checked(counts, list(counts)))
+    latency = checked(pd.DataFrame([content["latency_ms_per_action"]]), ["median"])
+    return episodes.assign(latency_ms=latency["median"].iloc[0])
+
+
+def checked(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """
+    Raises:
+        KeyError, ValueError: one of the columns is missing, or has what isn't a finite number.
+    """
+    finite = np.isfinite(table[columns].to_numpy(float))
+    if not finite.all():
+        raise ValueError(f"`{columns[finite.all(axis=0).argmin()]}` is not always a finite number")
+    return table
+
+
+def _unfinished(run: Run) -> str | None:
+    if not run.folder.is_dir():
+        return "missing: it was never started"
+    if run.is_finished:
+        try:
+            check(Finished, run.load("finished.json"))
+            return None
+        except (OSError, *DAMAGE) as error:
+            return f"corrupt: `finished.json` can't be read ({describe(error)})"
+    return f"unfinished: {_progress(run)}; {_last_attempt(run)}"
+
+
+def _progress(run: Run) -> str:
+    try:
+        episodes = read_episodes(run.folder)
+        total = newest_config(run)["algo"]["total_steps"]
+        return f"its last episode ended at step {episodes[-1]['step'] if episodes else 0:,} of {total:,}"
+    except (OSError, *DAMAGE) as error:
+        return f"how far it came is unknown ({describe(error)})"
+
+
+def _last_attempt(run: Run) -> str:
+    try:
+        last = load_attempts(run)[-1].exit
+    except (OSError, *DAMAGE):
+        return "there is no record of an attempt"
+    if last is None:
+        return "its last attempt is still running or was killed"
+    return f"its last attempt ended with exit code {last}" if last else "its training has ended, its evaluation has not"
+
+
+def _strangers(study: Path, plan: Plan) -> list[tuple[str, str]]:
+    """The runs in the folder that `study.yaml` doesn't name."""
+    known = {run.folder for run in plan.runs(study)}
+    folders = sorted(set(study.glob("runs/*/seed_*")) - known)
+    return [(f"{f.parent.name} {f.name.replace('_', ' ')}", "not in `study.yaml`: left out") for f in folders]
+
+
+def describe(error: Exception) -> str:
+    """One line about what went wrong in reading a file."""
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    if isinstance(error, OSError):
+        return error.strerror or "a file is missing"
+    return " ".join(str(error).split()).rstrip(".")

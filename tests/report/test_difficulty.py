@@ -1,0 +1,162 @@
+"""Environments whose episodes have a difficulty are reported by it."""
+
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+import yaml
+from synthetic import FORCED, change, make_study, read, results_of, row, rows, run_folder, training
+
+from sheeprl_dnp.report.markdown import markdown
+from sheeprl_dnp.report.report import report
+from sheeprl_dnp.report.results import Results
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study on another environment, whose episodes have a difficulty."""
+    return make_study(tmp_path_factory.mktemp("graded") / "study", budget=4000, difficulty=True)
+
+
+@pytest.fixture(scope="module")
+def results(graded: Path) -> Results:
+    """Its report."""
+    return report(graded, graded / "report")
+
+
+def test_an_environment_with_difficulties_is_reported_by_difficulty(graded: Path, results: Results) -> None:
+    runs = [read(run_folder(graded, "ponder", seed) / "evaluation_default.json")["episodes"] for seed in (1, 2, 3)]
+    for level in (1, 2, 3, 4):
+        for measure in ("return", "ponder_steps", "first_ponder_steps"):
+            found = row(results.by_rule, arm="ponder", rule="default", difficulty=level, measure=measure)
+            seeds = [fmean(e[measure] for e in run if e["difficulty"] == level) for run in runs]
+            assert found["value"] == pytest.approx(fmean(seeds)) and (found["n"], found["episodes"]) == (3, 9)
+        ours, others = (
+            row(results.by_rule, arm=arm, rule="default", difficulty=level, measure="return")["value"]
+            for arm in ("ponder", "baseline")
+        )
+        difference = row(results.differences_by_difficulty, arm="ponder", difficulty=level)
+        assert difference["value"] == pytest.approx(ours - others)
+    assert "baseline" not in set(results.differences_by_difficulty["arm"])
+    hardest = [row(results.by_rule, arm="fixed", rule=str(n), difficulty=4, measure="return")["value"] for n in FORCED]
+    assert hardest == sorted(hardest)  # as it was made: more steps, more return
+
+
+def test_whether_the_steps_follow_the_difficulty_is_told_by_run(results: Results) -> None:
+    rhos = rows(results.correlations, arm="ponder").set_index("of")["value"]
+    assert 0.9 < rhos["episodes"] < 1
+    assert rhos["means"] == pytest.approx(1) and rhos["first_means"] == pytest.approx(-1)
+    assert set(results.correlations["arm"]) == {"ponder"}  # the steps of the others never vary
+
+
+def test_arms_are_compared_with_each_other_where_it_is_hardest(graded: Path, results: Results) -> None:
+    hardest = "reward of an episode of the highest difficulty, 4, frozen policy"
+    assert set(results.between_arms["measure"]) == {"reward of an episode, frozen policy", hardest}
+    for _, pair in rows(results.between_arms, measure=hardest).iterrows():
+        means = {name: [] for name in (pair["arm"], pair["than"])}
+        for name, seeds in means.items():
+            for seed in (1, 2, 3):
+                episodes = read(run_folder(graded, name, seed) / "evaluation_default.json")["episodes"]
+                seeds.append(fmean(episode["return"] for episode in episodes if episode["difficulty"] == 4))
+        pairs = [ours - others for ours, others in zip(*means.values(), strict=True)]
+        assert pair["value"] == pytest.approx(fmean(pairs), abs=1e-9)
+        half = 4.303 * stdev(pairs) / 3**0.5
+        assert pair["high"] - pair["value"] == pytest.approx(half, rel=1e-3, abs=1e-9)
+
+
+def test_what_more_steps_bring_is_paired_by_seed(graded: Path, results: Results) -> None:
+    gains = rows(results.gains, arm="fixed")
+    assert len(gains) == 10
+    for few, many in ((1, 4), (4, 8)):
+        for level in (None, 1, 2, 3, 4):
+            gain, pairs = row(gains, **{"from": str(few), "to": str(many), "difficulty": level}), []
+            for seed in (1, 2, 3):
+                folder = run_folder(graded, "fixed", seed)
+                both = (read(folder / f"evaluation_{rule}.json")["episodes"] for rule in (many, few))
+                means = [fmean(e["return"] for e in episodes if level in (None, e["difficulty"])) for episodes in both]
+                pairs.append(means[0] - means[1])
+            assert gain["value"] == pytest.approx(fmean(pairs), abs=1e-9) and gain["n"] == 3
+            assert gain["high"] - gain["value"] == pytest.approx(4.303 * stdev(pairs) / 3**0.5, rel=1e-3)
+    text = (graded / "report" / "report.md").read_text()
+    assert "| fixed | 4 steps less that with 1 | " in text and "| ponder | 8 steps less that with 4 | " in text
+    assert "12 by its own rule, 12 with each forced number of steps" in text
+
+
+def test_what_the_choice_of_the_steps_is_worth_is_of_the_worlds_that_both_played(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", budget=4000, difficulty=True)
+    config = yaml.safe_load((study / "study.yaml").read_text())
+    config["evaluations"] |= {"forced_episodes": 6, "forced_steps": ["shuffled"]}
+    (study / "study.yaml").write_text(yaml.safe_dump(config))
+    pairs: dict[int | None, list[float]] = {None: [], 1: []}
+    for seed in (1, 2, 3):
+        folder = run_folder(study, "ponder", seed)
+        own, shuffled = (read(folder / f"evaluation_{rule}.json")["episodes"] for rule in ("default", "shuffled"))
+        change(folder / "evaluation_shuffled.json", episodes=shuffled[:6])
+        for level in pairs:
+            means = [fmean(e["return"] for e in es[:6] if level in (None, e["difficulty"])) for es in (own, shuffled)]
+            pairs[level].append(means[0] - means[1])
+    results = results_of(study)
+    assert results.problems.empty and set(results.gains["arm"]) == {"ponder"}
+    assert set(zip(results.gains["from"], results.gains["to"], strict=True)) == {("shuffled", "default")}
+    for level, differences in pairs.items():
+        assert row(results.gains, difficulty=level)["value"] == pytest.approx(fmean(differences), abs=1e-9)
+    assert row(results.gains, difficulty=None)["value"] == pytest.approx(0.3, abs=0.1)  # as it was made
+    text = markdown(results, {})
+    assert "| arm | own rule | shuffled |\n" in text
+    assert "| ponder | own rule less that with its steps shuffled | " in text
+
+
+def test_rules_that_were_played_in_no_common_world_are_not_compared(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", difficulty=True)
+    for seed in (1, 2, 3):
+        path = run_folder(study, "ponder", seed) / "evaluation_shuffled.json"
+        change(path, episodes=[e | {"seed": e["seed"] + 1000} for e in read(path)["episodes"]])
+    results = results_of(study)
+    assert len(rows(results.by_rule, arm="ponder", rule="shuffled", difficulty=None, measure="return")) == 1
+    assert "shuffled" not in set(results.gains["from"])
+
+
+def test_the_learning_curves_are_drawn_by_difficulty(graded: Path, results: Results) -> None:
+    curves = rows(results.learning_curves, arm="ponder").dropna(subset="difficulty")
+    assert sorted(curves["difficulty"].unique()) == [1, 2, 3, 4]
+    records = [training(graded, "ponder", seed) for seed in (1, 2, 3)]
+    for level, curve in curves.groupby("difficulty"):
+        first = curve.iloc[0]
+        seeds = [
+            [r["reward"] for r in run if r["difficulty"] == level and r["step"] <= first["step"]] for run in records
+        ]
+        assert first["value"] == pytest.approx(fmean(fmean(rewards) for rewards in seeds if rewards))
+    assert (graded / "report" / "learning_curves_by_difficulty.png").stat().st_size > 10_000
+
+
+def test_the_worlds_of_a_difficulty_are_counted(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", seeds=1, budget=1000, difficulty=True)
+    path = run_folder(study, "ponder", 1) / "evaluation_default.json"
+    change(path, episodes=[episode | {"board": episode["seed"] // 8} for episode in read(path)["episodes"]])
+    levels = rows(results_of(study).by_rule, arm="ponder", rule="default", measure="return").dropna(subset="difficulty")
+    assert levels["worlds"].tolist() == [2, 2, 2, 2]
+    text = markdown(results_of(study), {})
+    assert "| ponder | 1 | 3 (2) | " in text and "| episodes (boards) |" in text
+
+
+def test_the_report_by_difficulty_has_its_table_and_figures(graded: Path, results: Results) -> None:
+    text = (graded / "report" / "report.md").read_text()
+    assert {"difficulty", "forced_steps_by_difficulty"} <= {path.stem for path in (graded / "report").glob("*.png")}
+    lines = [line for line in text.split("### By difficulty")[1].splitlines() if line.startswith("| ponder | ")]
+    assert [line.split(" | ")[1:3] for line in lines] == [[str(level), "9 (3)"] for level in (1, 2, 3, 4)]
+    assert "- fixed: not defined, since the ponder steps or the difficulties never vary" in text
+    assert "the same worlds for all runs; no training episode began in one of them" in text
+    assert "official protocol" not in text and " runs)" not in text.split("Spearman")[1]
+    assert "score" not in text.split("## Figures")[0] and "success_rates.png" not in text
+
+
+def test_of_how_many_runs_a_correlation_is_is_said(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", budget=4000, difficulty=True)
+    path = run_folder(study, "ponder", 2) / "evaluation_default.json"
+    change(path, episodes=[episode | {"ponder_steps": 2.0} for episode in read(path)["episodes"]])
+    path = run_folder(study, "ponder", 3) / "evaluation_default.json"
+    without = ("difficulty", "first_ponder_steps")
+    change(path, episodes=[{k: v for k, v in e.items() if k not in without} for e in read(path)["episodes"]])
+    (line,) = (line for line in markdown(results_of(study), {}).splitlines() if line.startswith("- ponder:"))
+    assert "of the mean ponder steps at each difficulty (1 of 3 runs)" in line
+    assert "of those of the first action (2 of 3 runs)" in line

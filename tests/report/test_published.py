@@ -1,0 +1,71 @@
+"""A published study is tables, from which the same report is made."""
+
+import gzip
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from synthetic import make_study, run_folder
+
+from sheeprl_dnp.report.markdown import markdown
+from sheeprl_dnp.report.results import analyse
+from sheeprl_dnp.report.tables import FILES, load, publish
+from sheeprl_dnp.runs import ConfigError
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
+
+@pytest.fixture(params=["on Crafter", "with difficulties"])
+def running(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A study, a run of which is missing and another damaged."""
+    study = make_study(tmp_path / "study", difficulty=request.param == "with difficulties")
+    shutil.rmtree(run_folder(study, "fixed", 1))
+    (run_folder(study, "ponder", 3) / "evaluation_2.json").unlink()
+    return study
+
+
+def test_the_report_of_a_published_study_is_that_of_its_folder(running: Path, tmp_path: Path) -> None:
+    publish(load(running), tmp_path / "results" / "study")
+    assert {path.name for path in (tmp_path / "results" / "study").iterdir()} == {"study.yaml", *FILES.values()}
+    before, after = (analyse(load(folder)) for folder in (running, tmp_path / "results" / "study"))
+    assert markdown(after, {}) == markdown(before, {})
+    assert after.as_json() == before.as_json()
+    assert "fixed seed 1: missing" in markdown(after, {}) and "ponder seed 3: finished, but" in markdown(after, {})
+
+
+def test_publishing_again_gives_the_same_bytes(running: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        publish(load(running), tmp_path / name)
+    publish(load(tmp_path / "a"), tmp_path / "c")
+    for file in FILES.values():
+        contents = [(tmp_path / name / file).read_bytes() for name in "ab"]
+        assert contents[0] == contents[1]
+        again = (tmp_path / "c" / file).read_bytes()
+        assert again == contents[0] or gzip.decompress(again) == gzip.decompress(contents[0])
+
+
+def test_the_labels_of_the_arms_are_in_the_tables(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", seeds=1, budget=1000)
+    plan = yaml.safe_load((study / "study.yaml").read_text())
+    plan["arms"] = ["baseline", {"label": "Dream, & | ponder", "exp": "ponder"}, "fixed"]
+    (study / "study.yaml").write_text(yaml.safe_dump(plan))
+    (study / "runs" / "ponder").rename(study / "runs" / "Dream_ponder")
+    publish(load(study), tmp_path / "published")
+    assert set(pd.read_csv(tmp_path / "published" / "evaluation.csv.gz")["arm"]) == set(load(study).plan.labels)
+    assert "| Dream, & \\| ponder |" in markdown(analyse(load(tmp_path / "published")), {})
+
+
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+    publish(load(make_study(tmp_path / "study", seeds=1, budget=1000)), tmp_path / "published")
+    path = tmp_path / "published" / "training.csv.gz"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ConfigError, match=r"training.csv.gz` can't be read: "):
+        load(tmp_path / "published")
+    path.unlink()
+    with pytest.raises(ConfigError, match=r"training.csv.gz` can't be read: .*No such file"):
+        load(tmp_path / "published")
+    pd.DataFrame({"arm": ["baseline"], "seed": [1]}).to_csv(path, index=False)
+    with pytest.raises(ConfigError, match=r"training.csv.gz` is not a table of a study: it has no `step`"):
+        load(tmp_path / "published")

@@ -1,0 +1,124 @@
+"""The arguments of `scripts/study`: which study, in which folder, and what is said of bad ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sheeprl_dnp.studies import Plan, read_study, write_plan
+from sheeprl_dnp.study.plan import find_plan
+from sheeprl_dnp.study.study import main, parse_arguments, plan_and_folder
+
+ARMS = ["dnp_crafter_small_baseline", "dnp_crafter_small"]
+BAD = {
+    "--arms=dnp_nothing": "dnp_nothing",
+    "--arms=ppo": "trains `ppo`",
+    "--arms=dnp_crafter_small,dnp_crafter_small": "the labels `dnp_crafter_small`, `dnp_crafter_small` must differ",
+    "--seeds=one": "'one' is not a list of whole numbers",
+    "--overrides=algo.ponder.max_halts=0": "`algo.ponder.max_halts=0`",
+    "--overrides=algo.nothing=1": "algo.nothing",
+    "--overrides=seed=7": "`overrides=seed=7` can't be: a study sets",
+    "--overrides=+exp=dnp_crafter": "`overrides=+exp=dnp_crafter` can't be",
+    "--overrides=hydra.run.dir=here": "`overrides=hydra.run.dir=here` can't be",
+    "--overrides=algo.total_steps=50001": "`algo.total_steps=50001` must be a multiple of the 4 steps",
+    "--overrides=algo.total_steps=0": "`algo.total_steps=0` must be a multiple of the 4 steps",
+    "--overrides=checkpoint.save_last=False": "`checkpoint.save_last=False` must be True",
+    "--overrides=dry_run=True": "`dry_run=True` must be False",
+    "--overrides=metric.log_level=0": "`metric.log_level=0` must be 1: a report needs the metrics",
+    "--overrides=metric.logger._target_=lightning.pytorch.loggers.CSVLogger": "CSVLogger` must be a logger of Tens",
+    "--overrides=logger@metric.logger=mlflow": "MLFLOW_TRACKING_URI",
+    "--overrides=metric=null": "`exp=dnp_crafter_small metric=null`: Config group override must",
+    "--overrides=env.num_envs=0": "`env.num_envs=0` must be a whole number from 1",
+    "--overrides=env.wrapper.worlds=mine": "`env.wrapper.worlds=mine` must be one of `training`, `validation`",
+    "--forced-steps=2,0": "`evaluations.forced_steps=2,0` must be a list of whole numbers from 1",
+    "--forced-steps=2,x": "'2,x' is not a list of whole numbers and `shuffled`",
+    "--seeds=4294967296": "`seeds=4294967296` must be one whole number or more from 0 to 4294967295",
+    "--processes=0": "'0' is not a whole number from 1",
+    "hydra.launcher.n_jobs=2": "name one with `--launcher`",
+}
+
+
+@pytest.mark.parametrize("argument", BAD)
+def test_a_bad_argument_is_named_before_any_work_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], argument: str
+) -> None:
+    arms = [] if argument.startswith("--arms") else ["--arms", ARMS[1]]
+    assert exit_code([str(tmp_path / "study"), *arms, argument]) != 0
+    errors = capsys.readouterr().err
+    assert BAD[argument] in errors and "rror: " in errors, errors
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_folder_that_hydra_cannot_run_in_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code([str(tmp_path / "${x"), "--arms", ARMS[1]]) == 1
+    assert "${x` can't be: Hydra runs in no folder whose path has an unfinished `${…}`" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert exit_code([str(tmp_path / "file"), "--arms", ARMS[1]]) == 1
+    assert f"`FOLDER={tmp_path}/file` must be a folder to write in" in capsys.readouterr().err
+
+
+def exit_code(arguments: list[str]) -> int | str | None:
+    try:
+        return main(arguments)
+    except SystemExit as exit:
+        return exit.code
+
+
+def test_a_study_is_not_changed_by_other_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "study.yaml").write_text(json.dumps({"arms": ARMS, "seeds": [1]}))
+    for argument, said in {
+        "--seeds=2": "`seeds=2` is not that of the study",
+        f"--arms={ARMS[0]}": "is not that of the study",
+        "--episodes=7": "`evaluations=episodes=7",
+        "--overrides=algo.horizon=3": "is not that of the study",
+    }.items():
+        assert exit_code([str(tmp_path), argument]) == 1
+        assert said in capsys.readouterr().err
+    assert read_study(tmp_path) == Plan(arms=ARMS, seeds=[1])
+
+
+def test_a_study_gets_more_arms_and_seeds(tmp_path: Path) -> None:
+    arms = [{"label": "first", "exp": ARMS[0]}]
+    (tmp_path / "study.yaml").write_text(json.dumps({"arms": arms, "seeds": [1], "evaluations": {"episodes": 7}}))
+    more = parse_arguments([str(tmp_path), "--seeds", "1,2", "--arms", f"{ARMS[1]},first"])
+    plan, folder = plan_and_folder(more)
+    assert plan == Plan(arms=[ARMS[1], *arms], seeds=[1, 2], evaluations={"episodes": 7})
+    assert folder == tmp_path
+
+
+def test_a_study_is_found_by_its_name_its_file_and_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan, folder = plan_and_folder(parse_arguments(["crafter_small"]))
+    assert plan == find_plan("crafter_small") and folder == Path("studies/crafter_small")
+    assert plan_and_folder(parse_arguments(["crafter_small", "--folder", "here"])) == (plan, Path("here"))
+    write_plan(Path("mine.yaml"), plan)
+    assert plan_and_folder(parse_arguments(["mine.yaml"])) == (plan, Path("studies/mine"))
+    Path("crafter_small").mkdir()
+    Path("mine.yaml").rename("crafter_small/study.yaml")
+    short = parse_arguments(["crafter_small", "--seeds", "1,2,3,4"])
+    assert plan_and_folder(short) == (plan.model_copy(update={"seeds": (1, 2, 3, 4)}), Path("crafter_small"))
+
+
+WRONG_PLACES = {
+    ("nothing",): "`STUDY=nothing` is no study: it must be one of crafter_small",
+    ("nothing.yaml",): "`nothing.yaml` can't be read: No such file",
+    ("new", "--folder", "other", "--arms", ARMS[0]): "`--folder=other` is for a study by name or file",
+    ("mine", "--publish"): "`STUDY=mine` is no study",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG_PLACES)
+def test_what_is_no_study_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(list(arguments)) == 1
+    assert WRONG_PLACES[arguments] in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["--help"]) == 0
+    assert "scripts/study crafter_small" in capsys.readouterr().out
