@@ -84,9 +84,10 @@ def load(folder: Path) -> Study:
     plan = read_study(folder)
     if (folder / FILES["runs"]).is_file():
         tables = {name: _read(folder / file, name) for name, file in FILES.items()}
-        described = tables["runs"].dropna(subset="problems")
-        runs = described["arm"] + " seed " + described["seed"].astype(str)
-        problems = pd.DataFrame({"run": runs, "reason": described["problems"]})
+        reasons = tables["runs"].set_index(_names(tables["runs"]))["problems"]
+        tables["runs"] = tables["runs"].drop(columns="problems")
+        in_order = reasons.reindex([run.name for run in plan.runs(folder)]).dropna()
+        problems = in_order.rename("reason").rename_axis("run").reset_index()
     else:
         tables, problems = read_runs(folder, plan)
     tables = {name: _in_order(table, plan) for name, table in tables.items()}
@@ -105,9 +106,8 @@ def publish(study: Study, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_plan(folder / "study.yaml", study.plan)
     reasons = study.problems.groupby("run")["reason"].agg("; ".join)
-    names = study.runs["arm"].astype(str) + " seed " + study.runs["seed"].astype(str)
     tables = {
-        "runs": _differing(study.runs).assign(problems=names.map(reasons)),
+        "runs": _differing(study.runs).assign(problems=_names(study.runs).map(reasons)),
         "training": study.training,
         "evaluation": study.evaluation,
         "metrics": study.metrics,
@@ -117,6 +117,11 @@ def publish(study: Study, folder: Path) -> None:
         # No time of writing in the archive: the same study gives the same file
         compression = {"method": "gzip", "mtime": 0} if FILES[name].endswith(".gz") else None
         shown.to_csv(folder / FILES[name], index=False, float_format="%.12g", compression=compression)
+
+
+def _names(runs: pd.DataFrame) -> pd.Series:
+    """As `studies.Run.name`."""
+    return runs["arm"].astype(str) + " seed " + runs["seed"].astype(str)
 
 
 def _differing(runs: pd.DataFrame) -> pd.DataFrame:
