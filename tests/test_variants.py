@@ -137,6 +137,8 @@ def test_every_metric_of_pondering_is_logged(run: Any, tmp_path: Path) -> None:
         assert math.isclose(sum(mass), 1, abs_tol=1e-5), step
         assert math.isclose(expected, sum(n * p for n, p in enumerate(mass, start=1)), abs_tol=1e-4)
     assert math.isclose(masses[0][0], 0.3, abs_tol=0.01)
+    least, most = logged["Ponder/expected_steps_p10"], logged["Ponder/expected_steps_p90"]
+    assert all(a <= b <= c for a, b, c in zip(least, logged["Ponder/expected_steps"], most, strict=True))
     assert all(1 <= steps <= 3 for steps in logged["Ponder/player_steps"])
     assert all(0 < entropy < math.log(3) for entropy in logged["Ponder/halting_entropy"])
     assert all(kl > 0 for kl in logged["Ponder/kl"])

@@ -137,8 +137,12 @@ def actor_loss(
 def halting_metrics(log_halting: Tensor, kl: Tensor) -> dict[str, Tensor]:
     """How the actor ponders at the roots, `[M, N]`: in steps, and in nats of entropy and divergence from the prior."""
     probs = log_halting.exp()
+    steps = expected_steps(probs)
     return {
-        "Ponder/expected_steps": expected_steps(probs).mean(),
+        "Ponder/expected_steps": steps.mean(),
+        # From state to state
+        "Ponder/expected_steps_p10": steps.quantile(0.1),
+        "Ponder/expected_steps_p90": steps.quantile(0.9),
         "Ponder/halting_entropy": -(probs * log_halting).sum(-1).mean(),
         "Ponder/kl": kl,
         **{halt_mass_key(step): mass for step, mass in enumerate(probs.mean(0), start=1)},

@@ -22,7 +22,7 @@ __all__ = [
     "weighted_quantiles",
 ]
 
-HALTING_KEYS = {"Ponder/expected_steps", "Ponder/halting_entropy", "Ponder/kl"}
+HALTING_KEYS = {"Ponder/halting_entropy", "Ponder/kl"} | {f"Ponder/expected_steps{q}" for q in ("", "_p10", "_p90")}
 PLAYER_KEYS = {"Ponder/player_steps"}
 AGGREGATOR_KEYS = DREAMER_V3_AGGREGATOR_KEYS | HALTING_KEYS | PLAYER_KEYS
 
