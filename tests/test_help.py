@@ -13,7 +13,7 @@ HELP = ROOT / "scripts" / "help"
 MODULES = {
     "benchmark": "sheeprl_dnp.benchmark.benchmark",
     "evaluate": "sheeprl_dnp.study.evaluate",
-    "report": "sheeprl_dnp.study.report",
+    "report": "sheeprl_dnp.report.report",
     "score": "sheeprl_dnp.crafter_score",
     "study": "sheeprl_dnp.study.study",
     "tune": "sheeprl_dnp.study.tune",

@@ -210,7 +210,7 @@ class Project:
 
     def __init__(self, folder: Path, drivers: Path, index: str) -> None:
         self.folder = folder
-        for name in ("scripts/setup", "scripts/torch-build", "infra/remote/gpu", "constraints.txt"):
+        for name in ("scripts/setup", "scripts/help.sh", "scripts/torch-build", "infra/remote/gpu", "constraints.txt"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPO / name, folder / name)
         build = folder / "scripts/torch-build"

@@ -80,4 +80,4 @@ def test_without_the_api_the_way_on_is_told_all_the_same(machine: Sshd, command:
 
 def test_create_points_to_the_first_invoice(api: FakeApi, paperspace: Paperspace) -> None:
     api.machines.clear()
-    assert "Look at your first invoice" in paperspace("create", "--yes").stdout
+    assert "Look at your first invoice" in paperspace("create", "--yes", "--key", "none").stdout

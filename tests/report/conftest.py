@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from synthetic import make_study
 
 from sheeprl_dnp.report.report import report
 from sheeprl_dnp.report.results import Results
+
+from .synthetic import make_study
 
 BUDGET = 10_000
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import yaml
-from synthetic import results_of, run_folder
 
 from sheeprl_dnp.report.configuration import differences
 from sheeprl_dnp.report.markdown import markdown
 from sheeprl_dnp.report.results import Results
+
+from .synthetic import results_of, run_folder
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 

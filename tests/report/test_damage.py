@@ -6,7 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from synthetic import (
+
+from sheeprl_dnp.report.markdown import markdown
+from sheeprl_dnp.report.report import main, report
+from sheeprl_dnp.report.tables import Study, load
+from sheeprl_dnp.runs import ConfigError
+
+from .synthetic import (
     FORCED,
     attempt,
     change,
@@ -20,11 +26,6 @@ from synthetic import (
     training,
     write,
 )
-
-from sheeprl_dnp.report.markdown import markdown
-from sheeprl_dnp.report.report import main, report
-from sheeprl_dnp.report.tables import Study, load
-from sheeprl_dnp.runs import ConfigError
 
 FIGURES = {"learning_curves", "success_rates", "halting", "forced_steps", "cost"}
 

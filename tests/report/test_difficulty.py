@@ -5,11 +5,12 @@ from statistics import fmean, stdev
 
 import pytest
 import yaml
-from synthetic import FORCED, change, make_study, read, results_of, row, rows, run_folder, training
 
 from sheeprl_dnp.report.markdown import markdown
 from sheeprl_dnp.report.report import report
 from sheeprl_dnp.report.results import Results
+
+from .synthetic import FORCED, change, make_study, read, results_of, row, rows, run_folder, training
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,14 @@ from statistics import fmean
 import pandas as pd
 import pytest
 from matplotlib.image import imread
-from synthetic import ARMS, MAX_HALTS, change, read, results_of, row, rows, run_folder, training
 
 from sheeprl_dnp.crafter_score import ACHIEVEMENTS
 from sheeprl_dnp.report.curves import bin_size
 from sheeprl_dnp.report.figures import cost, forced_steps, halting, learning_curves, reference_curves
 from sheeprl_dnp.report.frozen import mean_of
 from sheeprl_dnp.report.results import Results
+
+from .synthetic import ARMS, MAX_HALTS, change, read, results_of, row, rows, run_folder, training
 
 FIGURES = {"learning_curves", "success_rates", "halting", "forced_steps", "cost"}
 REFERENCES = {f"{name} (Hafner 2021)" for name in ("Random", "PPO", "Rainbow", "DreamerV2")}

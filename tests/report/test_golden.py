@@ -9,12 +9,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from synthetic import row
 
 from sheeprl_dnp.report.frozen import mean_of
 from sheeprl_dnp.report.results import Results, analyse
 from sheeprl_dnp.report.statistics import ESTIMATE
 from sheeprl_dnp.report.tables import RUN, load
+
+from .synthetic import row
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ("crafter_small", "lights_out")

@@ -9,7 +9,13 @@ from statistics import fmean, pstdev
 import pandas as pd
 import pytest
 import yaml
-from synthetic import (
+
+from sheeprl_dnp.report.markdown import markdown
+from sheeprl_dnp.report.measures import flops_at
+from sheeprl_dnp.report.report import main
+from sheeprl_dnp.report.results import Results
+
+from .synthetic import (
     ARMS,
     attempt,
     change,
@@ -23,11 +29,6 @@ from synthetic import (
     training,
     write,
 )
-
-from sheeprl_dnp.report.markdown import markdown
-from sheeprl_dnp.report.measures import flops_at
-from sheeprl_dnp.report.report import main
-from sheeprl_dnp.report.results import Results
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
