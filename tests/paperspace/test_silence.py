@@ -68,6 +68,7 @@ def login(
         return sessions[-1]
 
     yield start
+    (tmp_path / "flag").touch()  # ends what waits for it in a session without a terminal
     for session in sessions:
         session.process.kill()
         session.process.wait()
