@@ -206,6 +206,27 @@ class Frugal(gym.Env):
         return np.zeros(1, np.float32), np.array([0.5]), self.steps == 2, False, self.info
 
 
+@pytest.mark.parametrize("sync_env", [True, False])
+def test_an_environment_that_tells_of_itself_in_arrays_and_objects_is_recorded(tmp_path: Path, sync_env: bool) -> None:
+    envs = record(tmp_path, [Talkative] * 2, sync_env=sync_env)
+    envs.reset()
+    for _ in range(2):
+        envs.step(np.zeros(2, int))
+    envs.close()
+    played = {"step": 4, "length": 2, "reward": 1.0, "achievement_wood": 2, "difficulty": 3}
+    assert records(tmp_path) == [played | {"env": env} for env in range(2)]
+
+
+class Talkative(Frugal):
+    """Has other things than Crafter, Lights Out and Sokoban under the names that are kept of them."""
+
+    def step(self, action: Any) -> tuple[np.ndarray, np.ndarray, bool, bool, dict]:
+        *outcome, _ = super().step(action)
+        achievements = {"wood": 2, "map": np.arange(4), "none": None}
+        told = {"board": np.eye(3), "room": [1, 2], "success": {"a", "set"}, "difficulty": np.int64(3)}
+        return *outcome, told | {"achievements": achievements}
+
+
 def test_the_lines_of_many_writers_never_mix(tmp_path: Path) -> None:
     def write(env: int) -> None:
         file = EpisodeFile(tmp_path / "episodes.jsonl")

@@ -26,7 +26,7 @@ from sheeprl.utils import logger as sheeprl_logger
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps
 from sheeprl_dnp.dreamer_v3_ponder.buffer_files import held, resumed_folder
 from sheeprl_dnp.dreamer_v3_ponder.progress import ProgressLine
-from sheeprl_dnp.envs.episode_list import RECORDED
+from sheeprl_dnp.envs.episode_list import told
 from sheeprl_dnp.envs.episodes import FILE_NAME
 from sheeprl_dnp.envs.worlds import WorldSeeds
 from sheeprl_dnp.rebinding import rebound
@@ -217,10 +217,10 @@ def episode_record(step: int, env: int, info: dict[str, Any]) -> dict[str, Any]:
         "reward": round(np.asarray(reward).item(), 6),
         "env": env,
     }
-    for key in RECORDED:
-        if isinstance(value := info.get(key), dict):
+    for key, value in told(info).items():
+        if isinstance(value, dict):
             record |= {f"{key.removesuffix('s')}_{name}": count for name, count in value.items()}
-        elif isinstance(value, bool | int | float | str | np.generic):
+        else:
             record[key] = value
     return record
 
@@ -237,7 +237,7 @@ class EpisodeFile:
         Raises:
             OSError: it can't be written (disk full, say).
         """
-        line = json.dumps(record, default=lambda value: value.item()).encode() + b"\n"
+        line = json.dumps(record).encode() + b"\n"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             if os.write(descriptor, line) < len(line):

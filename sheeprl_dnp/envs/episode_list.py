@@ -5,16 +5,36 @@ from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 # Of the last `info` of an episode, where the environment has it
 RECORDED = ("achievements", "difficulty", "success", "world_seed", "board", "room")
+
+
+def told(info: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of the last `info` of an episode: of `RECORDED`, the numbers and texts, also those in a dictionary.
+
+    Another environment may have anything else under these names (a board in an array, say), which isn't kept.
+    """
+    kept = {key: plain(info[key]) for key in RECORDED if key in info}
+    return {key: value for key, value in kept.items() if value is not None and value != {}}
+
+
+def plain(value: Any) -> Any:
+    """A number or text as one of Python's, and a dictionary of them without all else; None for any other value."""
+    if isinstance(value, dict):
+        entries = {str(name): plain(entry) for name, entry in value.items() if not isinstance(entry, dict)}
+        return {name: entry for name, entry in entries.items() if entry is not None}
+    if isinstance(value, np.ndarray | np.generic) and value.size == 1:
+        value = value.item()
+    return value if isinstance(value, bool | int | float | str) else None
 
 
 class EpisodeList(gym.Wrapper):
     """Plays one episode for each of its seeds, then rests: it gives the last observation, whatever the action.
 
     It never terminates. At the end of an episode the next one begins at once, and `info["ended"]` is the record of the
-    one that ended, as JSON: `seed`, `return`, `length` (environment steps), and what the environment adds (`RECORDED`).
+    one that ended, as JSON: `seed`, `return`, `length` (environment steps), and what the environment adds (`told`).
     """
 
     def __init__(self, env: gym.Env, seeds: Sequence[int]) -> None:
@@ -34,7 +54,7 @@ class EpisodeList(gym.Wrapper):
         if not (terminated or truncated):
             return self._obs, reward, False, False, {}
         ended = {"seed": self._left.pop(0), "return": float(info["episode"]["r"]), "length": int(info["episode"]["l"])}
-        ended |= {key: info[key] for key in RECORDED if key in info}
+        ended |= told(info)
         if self._left:
             self._obs, _ = self.env.reset(seed=self._left[0])
-        return self._obs, reward, False, False, {"ended": json.dumps(ended, default=lambda value: value.item())}
+        return self._obs, reward, False, False, {"ended": json.dumps(ended)}

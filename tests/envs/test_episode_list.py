@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from sheeprl_dnp.envs.episode_list import EpisodeList
+from sheeprl_dnp.envs.episode_list import EpisodeList, told
 
 
 class Countdown(gym.Env):
@@ -46,3 +46,12 @@ def test_a_reset_begins_the_list_anew(env: EpisodeList) -> None:
     env.step(0)
     assert env.reset()[0] == 3
     assert len([1 for _ in range(8) if env.step(0)[4]]) == 3
+
+
+def test_only_numbers_and_texts_are_kept_of_what_any_environment_tells() -> None:
+    arrays = {"board": np.zeros((3, 3)), "room": object(), "difficulty": None, "secret": 1}
+    numbers = {"success": np.array([True]), "world_seed": np.int64(7)}
+    achievements = {"wood": np.int32(2), "map": np.zeros(4), "by": {"who": 1}, 3: np.array(1.5)}
+    kept = told(arrays | numbers | {"achievements": achievements})
+    assert json.loads(json.dumps(kept)) == {"success": True, "world_seed": 7, "achievements": {"wood": 2, "3": 1.5}}
+    assert told({"achievements": {"map": np.zeros(4)}, "success": {"a set"}, "board": [1, 2]}) == {}
