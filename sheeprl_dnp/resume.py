@@ -28,7 +28,7 @@ def overrides_not_taken(config: DictConfig) -> list[str]:
     lost = [
         f"`{override.input_line}` ({what})"
         for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-        if (what := stays(override, config, resumed, is_choice=override.key_or_group in groups))
+        if (what := stays(override, config, resumed, is_choice=override.get_key_element().lstrip("+~") in groups))
     ]
     start = "A resumed run goes on with its own configuration. Not taken from the command"
     return [f"{start}: {', '.join(lost)}."] if lost else []

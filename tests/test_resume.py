@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from conftest import (
     BIN,
@@ -19,7 +20,9 @@ from conftest import (
     steps_of,
     wait_for_checkpoint,
 )
+from omegaconf import OmegaConf
 
+from sheeprl_dnp import resume
 from sheeprl_dnp.envs.episodes import read_episodes
 
 RUN = ["exp=dnp_crafter_small", *TINY_CRAFTER, "checkpoint.every=40", "checkpoint.keep_last=2"]
@@ -79,3 +82,12 @@ def test_a_resumed_training_starts_from_the_saved_state_exactly(train: Command, 
     changed = {"/iter_num", "/last_checkpoint", "/last_log", "/ratio/_prev"}
     assert set(differences(saved, state)) <= changed
     assert torch.equal(saved["actor"]["ponder.halting_module.bias"], state["actor"]["ponder.halting_module.bias"])
+
+
+def test_what_a_choice_for_a_package_leaves_is_named_key_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, choices = ["logger@metric.logger=mlflow"], {"logger@metric.logger": "mlflow"}
+    hydra = {"overrides": {"task": task}, "runtime": {"choices": choices}}
+    command, run = ({"metric": {"logger": {"run_name": name, "run_id": None}}} for name in ("second", "first"))
+    monkeypatch.setattr(resume, "resumed_config", lambda config: OmegaConf.create(run))
+    [line] = resume.overrides_not_taken(OmegaConf.create(command | {"hydra": hydra}))
+    assert line.endswith("`logger@metric.logger=mlflow` (metric.logger.run_name stays first).")
