@@ -172,8 +172,8 @@ def decide(
 
 def crafter_results(episodes: list[Record]) -> Record:
     """Crafter's score of the episodes, and its success rates, in percent."""
-    names = episodes[0]["achievements"]
-    rates = {name: 100 * fmean(episode["achievements"][name] > 0 for episode in episodes) for name in names}
+    names = dict.fromkeys(name for episode in episodes for name in episode["achievements"])
+    rates = {name: 100 * fmean(episode["achievements"].get(name, 0) > 0 for episode in episodes) for name in names}
     return {"score": float(score(np.array(list(rates.values())))), "success_rates": rates}
 
 

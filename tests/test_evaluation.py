@@ -16,6 +16,7 @@ from conftest import BIN, TINY_CRAFTER, Command, clean_environment, last_checkpo
 
 from sheeprl_dnp import evaluation
 from sheeprl_dnp.envs.worlds import world_seed
+from sheeprl_dnp.evaluation import crafter_results
 from sheeprl_dnp.summary import summarise
 
 
@@ -261,3 +262,8 @@ def test_a_damaged_checkpoint_is_named_before_any_is_played(command: Command, ru
     assert result.returncode != 0
     assert f"`CKPT={cut}` can't be read" in result.stderr and "Traceback" not in result.stderr
     assert set(baseline.parent.iterdir()) == before
+
+
+def test_an_achievement_that_only_some_episodes_name_counts_as_missed_in_the_others() -> None:
+    episodes = [{"achievements": {"wood": 1}}, {"achievements": {"wood": 0, "stone": 2}}]
+    assert crafter_results(episodes)["success_rates"] == {"wood": 50, "stone": 50}
