@@ -21,7 +21,7 @@ BAD_VALUES = {
     "algo.ponder.lambda_p=0": "strictly between 0 and 1",
     "algo.ponder.beta=-1": "a number from 0",
     "algo.ponder.beta=.nan": "a number from 0",
-    "algo.ponder.roots=0": "'all', a whole number from 1",
+    "algo.ponder.roots=0": "'all', a whole number from 2",
     "algo.ponder.roots=1.5": "a fraction above 0 and up to 1.0",
     "algo.ponder.roots=17": "a batch has 16 states",
     "algo.ponder.continuation=branch": "'sample' or 'commit'",
@@ -62,14 +62,14 @@ def test_a_key_that_does_not_exist_is_named(command: Command) -> None:
 def test_a_folder_that_cannot_be_written_is_named(command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     message = sentence(command("sheeprl", *EXPERIMENT, f"log_root={tmp_path}/file/logs"))
-    assert "`log_root`" in message and f"{tmp_path}/file/logs" in message
+    assert "`log_root=" in message and f"{tmp_path}/file/logs" in message
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounts a disk: run it as root")
 def test_a_disk_without_write_permission_is_named(command: Command, tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "ro"):
         message = sentence(command("sheeprl", *EXPERIMENT, f"log_root={tmp_path}/disk/logs"))
-    assert "`log_root`" in message and "Read-only" in message
+    assert "`log_root=" in message and "Read-only" in message
 
 
 @pytest.fixture(scope="module")
