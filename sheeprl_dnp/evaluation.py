@@ -19,13 +19,13 @@ from sheeprl.utils.env import make_env
 from sheeprl.utils.fabric import get_single_device_fabric
 from torch import Tensor
 
+from sheeprl_dnp.checkpoints import build_agent
 from sheeprl_dnp.crafter_score import score
 from sheeprl_dnp.dreamer_v3_ponder.config import check_dream, choices, ponders
 from sheeprl_dnp.dreamer_v3_ponder.lookahead import BestOfMostProbable, Lookahead
-from sheeprl_dnp.dreamer_v3_ponder.utils import build_moments
+from sheeprl_dnp.dreamer_v3_ponder.utils import action_sizes
 from sheeprl_dnp.envs.episode_list import EpisodeList
 from sheeprl_dnp.envs.worlds import KEPT_SEEDS
-from sheeprl_dnp.learner import action_sizes, agent_builder
 from sheeprl_dnp.runs import local_folder
 
 # Of the processes of the environments: said here, since a launcher of Hydra may have changed the default one
@@ -91,14 +91,9 @@ def build_player(
     Raises:
         ConfigError: it can't dream of so many actions.
     """
-    space = envs.single_action_space
-    arguments = (fabric, action_sizes(space), isinstance(space, gym.spaces.Box), cfg, envs.single_observation_space)
-    moments = build_moments(cfg.algo.actor.moments).to(fabric.device)
-    moments.load_state_dict(state["moments"])
-    states = (state["world_model"], state["actor"], state["critic"])
-    world_model, _, critic, _, player = agent_builder(cfg, steps, moments)(*arguments, *states)
-    player.num_envs = envs.num_envs
+    world_model, _, critic, moments, player = build_agent(fabric, cfg, envs, state, steps)
     if dream is not None:
+        space = envs.single_action_space
         check_dream(dream, cfg.algo, action_sizes(space), isinstance(space, gym.spaces.Box))
         lookahead = Lookahead(
             world_model,

@@ -8,6 +8,7 @@ from sheeprl.algos.dreamer_v2.utils import reinforce_weight
 from sheeprl_dnp.halting import is_whole_number
 from sheeprl_dnp.runs import ConfigError
 
+ALGORITHMS = ("dreamer_v3", "dreamer_v3_ponder")
 STEPS = ("refine", "dream")
 ESTIMATORS = ("trajectories", "marginal")
 ENTROPIES = ("steps", "mixture")

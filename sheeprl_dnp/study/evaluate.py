@@ -3,23 +3,20 @@
 import argparse
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from sheeprl.utils.utils import dotdict
 from torch.distributions import Distribution
 
 from sheeprl_dnp.accelerators import evaluation_fabric
 from sheeprl_dnp.arguments import count
-from sheeprl_dnp.dreamer_v3_ponder.config import HALTING_RULES, SHUFFLED, ponders, samples_halting
-from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS, KEPT_SEEDS, check_training_seed
+from sheeprl_dnp.checkpoints import load_config, seed_argument, steps_argument
+from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
+from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS, KEPT_SEEDS
 from sheeprl_dnp.evaluation import COMMAND, Record, evaluate, how_it_is_played, results_file
 from sheeprl_dnp.report.statistics import spearman, spearman_of_means
-from sheeprl_dnp.runs import MAX_SEED, ConfigError, load_checkpoint, load_run_config, write_results
-from sheeprl_dnp.study.plan import ALGORITHMS
+from sheeprl_dnp.runs import ConfigError, load_checkpoint, write_results
 
 MEANS = {  # by name in the results, the key of an episode's record
     "mean_return": "return",
@@ -28,33 +25,6 @@ MEANS = {  # by name in the results, the key of an episode's record
     "mean_first_ponder_steps": "first_ponder_steps",
 }
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-
-
-def load_config(checkpoint: str, steps: str | int | None, video: bool) -> dict[str, Any]:
-    """The configuration of the run of a checkpoint, for its evaluation.
-
-    Raises:
-        ConfigError: there is none, it is of another algorithm, `steps` is asked of an agent that doesn't ponder, or
-            `shuffled` of one that doesn't sample its ponder steps, or it was trained with seeds kept for evaluations.
-    """
-    cfg = dotdict(OmegaConf.to_container(load_run_config(checkpoint, "CKPT"), resolve=True))
-    if cfg.algo.name not in ALGORITHMS:
-        raise ConfigError(
-            f"`CKPT={checkpoint}` is of the algorithm `{cfg.algo.name}`: it must be of one of {', '.join(ALGORITHMS)}."
-        )
-    if steps is not None:
-        if not ponders(cfg.algo):
-            kind = "max_halts=1" if "ponder" in cfg.algo else "dreamer_v3"
-            raise ConfigError(f"`--steps={steps}` is for agents that ponder: `CKPT={checkpoint}` is of `{kind}`.")
-        if steps == SHUFFLED and not samples_halting(cfg.algo):
-            kind = f"halting={cfg.algo.ponder.halting}" if cfg.algo.ponder.learn_halting else "learn_halting=False"
-            raise ConfigError(
-                f"`--steps={steps}` is for agents that sample their ponder steps: `CKPT={checkpoint}` is of `{kind}`."
-            )
-        cfg.algo.ponder.halting = steps
-    check_training_seed(cfg)
-    cfg.env.capture_video = video
-    return cfg
 
 
 def evaluate_checkpoint(
@@ -148,22 +118,6 @@ def by_difficulty(episodes: Sequence[Record]) -> Record:
     }
     known = {name: None if math.isnan(rho) else rho for name, rho in correlations.items()}
     return {"by_difficulty": levels.to_dict("records"), **known}
-
-
-def steps_argument(value: str) -> str | int:
-    rules = (*HALTING_RULES, SHUFFLED)
-    if value in rules:
-        return value
-    try:
-        return count(value)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}, nor one of {', '.join(rules)}") from error
-
-
-def seed_argument(value: str) -> int:
-    if not value.isdecimal() or int(value) > MAX_SEED:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 0 to {MAX_SEED}")
-    return int(value)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -20,11 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 from sheeprl.utils.env import make_env
 from sheeprl.utils.utils import dotdict
 
-from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
+from sheeprl_dnp.dreamer_v3_ponder.config import ALGORITHMS, check_ponder_config
 from sheeprl_dnp.runs import ConfigError, causes, replace_file
 from sheeprl_dnp.studies import Arm, Plan, read_plan, write_plan
 
-ALGORITHMS = ("dreamer_v3", "dreamer_v3_ponder")
 OWN_KEYS = ("exp", "seed", "log_root", "root_dir", "run_name", "checkpoint.resume_from")  # as in `execution.command`
 
 

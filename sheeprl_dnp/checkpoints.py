@@ -1,0 +1,89 @@
+"""What a checkpoint is of: the configuration of its run, and its agent, for whoever plays it."""
+
+import argparse
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+from lightning.fabric import Fabric
+from omegaconf import OmegaConf
+from sheeprl.algos.dreamer_v3.agent import PlayerDV3, WorldModel
+from sheeprl.utils.utils import dotdict
+from torch import nn
+
+from sheeprl_dnp.arguments import count
+from sheeprl_dnp.dreamer_v3_ponder.config import ALGORITHMS, HALTING_RULES, SHUFFLED, ponders, samples_halting
+from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, action_sizes, build_moments
+from sheeprl_dnp.envs.worlds import check_training_seed
+from sheeprl_dnp.learner import agent_builder
+from sheeprl_dnp.runs import MAX_SEED, ConfigError, load_run_config
+
+
+def steps_argument(value: str) -> str | int:
+    rules = (*HALTING_RULES, SHUFFLED)
+    if value in rules:
+        return value
+    try:
+        return count(value)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, nor one of {', '.join(rules)}") from error
+
+
+def seed_argument(value: str) -> int:
+    if not value.isdecimal() or int(value) > MAX_SEED:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 0 to {MAX_SEED}")
+    return int(value)
+
+
+def load_config(checkpoint: str, steps: str | int | None = None, video: bool = False) -> dict[str, Any]:
+    """The configuration of the run of a checkpoint, for its evaluation.
+
+    Raises:
+        ConfigError: there is none, it is of another algorithm, `steps` is asked of an agent that doesn't ponder, or
+            `shuffled` of one that doesn't sample its ponder steps, or it was trained with seeds kept for evaluations.
+    """
+    cfg = dotdict(OmegaConf.to_container(load_run_config(checkpoint, "CKPT"), resolve=True))
+    if cfg.algo.name not in ALGORITHMS:
+        raise ConfigError(
+            f"`CKPT={checkpoint}` is of the algorithm `{cfg.algo.name}`: it must be of one of {', '.join(ALGORITHMS)}."
+        )
+    if steps is not None:
+        if not ponders(cfg.algo):
+            kind = "max_halts=1" if "ponder" in cfg.algo else "dreamer_v3"
+            raise ConfigError(f"`--steps={steps}` is for agents that ponder: `CKPT={checkpoint}` is of `{kind}`.")
+        if steps == SHUFFLED and not samples_halting(cfg.algo):
+            kind = f"halting={cfg.algo.ponder.halting}" if cfg.algo.ponder.learn_halting else "learn_halting=False"
+            raise ConfigError(
+                f"`--steps={steps}` is for agents that sample their ponder steps: `CKPT={checkpoint}` is of `{kind}`."
+            )
+        cfg.algo.ponder.halting = steps
+    check_training_seed(cfg)
+    cfg.env.capture_video = video
+    return cfg
+
+
+class Agent(NamedTuple):
+    """The parts of a trained agent: modules of Fabric, `moments` those of the returns."""
+
+    world_model: WorldModel
+    actor: nn.Module
+    critic: nn.Module
+    moments: WeightedMoments
+    player: PlayerDV3
+
+
+def build_agent(
+    fabric: Fabric, cfg: dict[str, Any], envs: gym.vector.VectorEnv, state: dict[str, Any], steps: Any
+) -> Agent:
+    """The agent of a checkpoint (`state`).
+
+    Args:
+        steps: its `update` gets the ponder steps of the player.
+    """
+    space = envs.single_action_space
+    arguments = (fabric, action_sizes(space), isinstance(space, gym.spaces.Box), cfg, envs.single_observation_space)
+    moments = build_moments(cfg.algo.actor.moments).to(fabric.device)
+    moments.load_state_dict(state["moments"])
+    states = (state["world_model"], state["actor"], state["critic"])
+    world_model, actor, critic, _, player = agent_builder(cfg, steps, moments)(*arguments, *states)
+    player.num_envs = envs.num_envs
+    return Agent(world_model, actor, critic, moments, player)
