@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import BIN, TINY_CRAFTER, Command, clean_environment, last_checkpoint, load, wait_for_checkpoint
+from test_configs import experiment
+
+from sheeprl_dnp.hydra_callback import check
+from sheeprl_dnp.runs import ConfigError
 
 EXPERIMENT = ["exp=dnp_crafter_small", *TINY_CRAFTER]
 
@@ -29,6 +33,10 @@ BAD_VALUES = {
     "algo.ponder.halting=0": "'sample', 'threshold' or a whole number from 1",
     "algo.ponder.halting_threshold=2": "above 0 and up to 1",
     "algo.ponder.eval_episodes=0": "a whole number from 1",
+}
+# Told by the command: one that our own check refuses, and those that the environment does
+IN_A_TRAINING = {
+    "algo.ponder.max_halts=0": "a whole number from 1",
     "env.wrapper.worlds=both": "training",
     "env.id=crafter_hard": "crafter_reward",
 }
@@ -43,13 +51,21 @@ def sentence(result: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("override", BAD_VALUES)
-def test_a_value_that_is_not_allowed_is_named_with_what_is(command: Command, tmp_path: Path, override: str) -> None:
-    message = sentence(command("sheeprl", *EXPERIMENT, override))
+def names(message: str, override: str, allowed: str) -> bool:
     key, value = override.split("=")
-    assert f"`{key}=" in message
-    assert {".nan": "nan", "null": "None"}.get(value, value) in message
-    assert BAD_VALUES[override] in message
+    return f"`{key}=" in message and {".nan": "nan", "null": "None"}.get(value, value) in message and allowed in message
+
+
+@pytest.mark.parametrize("override", BAD_VALUES)
+def test_a_value_that_is_not_allowed_is_named_with_what_is(override: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        check(experiment(*EXPERIMENT, override))
+    assert names(str(refused.value), override, BAD_VALUES[override])
+
+
+@pytest.mark.parametrize("override", IN_A_TRAINING)
+def test_no_work_starts_with_a_value_that_is_not_allowed(command: Command, tmp_path: Path, override: str) -> None:
+    assert names(sentence(command("sheeprl", *EXPERIMENT, override)), override, IN_A_TRAINING[override])
     assert not list(tmp_path.rglob("*.ckpt"))
 
 

@@ -82,7 +82,7 @@ BEYOND_THE_DEFAULT = {
 }
 
 
-@pytest.mark.parametrize("continuation", ["sample", "commit"])
+@pytest.mark.parametrize("continuation", ["sample", pytest.param("commit", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("variant", PONDERING)
 def test_dreamer_v3_ponders_in_every_variant(run: Any, variant: str, continuation: str) -> None:
     check_pondering(run(*PONDERING[variant], f"algo.ponder.continuation={continuation}", "algo.ponder.max_halts=3"))
