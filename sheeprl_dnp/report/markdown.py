@@ -1,30 +1,21 @@
 """The text of a report: `report.md`, from the template `report.md.jinja` and tables of text."""
 
-from collections.abc import Callable
-
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
-from sheeprl_dnp.report import configuration, frozen
+from sheeprl_dnp.report import configuration
 from sheeprl_dnp.report.records import LEFT_OUT
-from sheeprl_dnp.report.results import Results
+from sheeprl_dnp.report.results import Results, lookahead, steps_of
+from sheeprl_dnp.report.tables import TRAINING, run_names
 from sheeprl_dnp.studies import OWN_RULE
 
 NONE = "–"  # noqa: RUF001
-SEED = "(1 seed)"
-
-# Of the frozen policies by difficulty: the measure, and its heading
-BY_DIFFICULTY = {
-    "return": "reward of an episode",
+BY_DIFFICULTY = {  # headings
+    "return": "return of an episode",
     "success": "success",
     "ponder_steps": "ponder steps of an action",
     "first_ponder_steps": "of the first action",
-}
-CORRELATIONS = {
-    "means": "of the mean ponder steps at each difficulty",
-    "first_means": "of those of the first action",
-    "episodes": "of the ponder steps of an episode",
 }
 
 
@@ -35,240 +26,165 @@ def markdown(results: Results, captions: dict[str, str]) -> str:
     """
     loader = PackageLoader("sheeprl_dnp.report", ".")
     environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.filters |= {"table": table, "code": lambda names: ", ".join(f"`{name}`" for name in names)}
-    configs = results.configurations
+    environment.filters["table"] = table
+    fewest = results.values.query("measure == 'episodes' and difficulty.isna()")
     return environment.get_template("report.md.jinja").render(
         results=results,
         study=results.study,
         captions=captions,
-        lengths=sorted({int(steps) for steps in results.study.finished["steps"]}),
-        fewest=_fewest(results),
-        main=main_table(results),
+        cells=lambda *keys: cells(results, *keys),
+        lengths=sorted(results.study.finished["steps"].astype(int).unique()),
+        fewest=int(fewest.loc[fewest["rule"] == TRAINING, "value"].min()) if len(fewest) else 0,
         unpaired=unpaired(results),
-        pairs={measure: pairs_table(pairs) for measure, pairs in results.between_arms.groupby("measure", sort=False)},
-        forced=forced_table(results),
-        shuffles=(results.by_rule["rule"] == SHUFFLED).any(),
+        pairs=pairs_tables(results),
+        rules=rules_table(results),
         gains=gains_table(results),
         levels=difficulty_table(results),
-        correlations={arm: correlations(results, arm) for arm in _graded(results)["arm"].unique()},
-        compared=configuration.compared_seeds(configs),
+        correlations=correlations(results),
+        compared=configuration.compared_seeds(results.configurations),
         left_out=LEFT_OUT,
-        without=[arm for arm in results.arms if arm not in configs.index.get_level_values("arm")],
-        differences=configuration.differences(configs),
-        machines=_machines(results),
+        without=[arm for arm in results.arms if arm not in results.configurations.index.get_level_values("arm")],
+        differences=configuration.differences(results.configurations),
+        machines=machines(results),
     )
 
 
 def table(cells: pd.DataFrame) -> str:
     """In Markdown: the index is the first column, and its name the heading of that."""
-
-    def line(values: list[str]) -> str:
-        return "| " + " | ".join(str(value).replace("|", "\\|") for value in values) + " |"
-
-    head = [cells.index.name or "", *cells.columns]
-    body = [line([name, *row]) for name, row in zip(cells.index, cells.to_numpy(), strict=True)]
-    return "\n".join([line(head), line(["---", *("--:" for _ in cells.columns)]), *body])
+    lines = [[cells.index.name or "", *cells.columns], ["---", *("--:" for _ in cells.columns)]]
+    lines += [[name, *row] for name, row in zip(cells.index, cells.fillna(NONE).to_numpy(), strict=True)]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def shown(value: float, low: float, high: float, n: float) -> str:
-    """An estimate, with its 95 % interval."""
-    if pd.isna(value):
-        return NONE
-    show = number(2)
-    return f"{show(value)} {SEED}" if pd.isna(low) else f"{show(value)} [{show(low)}, {show(high)}]"
-
-
-def number(digits: int = 0, scale: float = 1) -> Callable[[float], str]:
+def text(value: float, digits: int = 2, scale: float = 1) -> str:
     """The last digits, which depend on the processor, don't decide how it is rounded."""
-    return lambda value: NONE if pd.isna(value) else f"{float(f'{value * scale:.10g}'):,.{digits}f}"
+    return NONE if pd.isna(value) else f"{float(f'{value * scale:.10g}'):,.{digits}f}"
 
 
-def texts(estimates: pd.DataFrame) -> pd.Series:
-    columns = [estimates[name] for name in ("value", "low", "high", "n")]
-    return pd.Series([shown(*row) for row in zip(*columns, strict=True)], estimates.index, dtype=str)
+def shown(estimate: pd.Series) -> str:
+    """An estimate, with its 95 % interval."""
+    if pd.isna(estimate["value"]):
+        return NONE
+    interval = f"[{text(estimate['low'])}, {text(estimate['high'])}]"
+    return f"{text(estimate['value'])} {'(1 seed)' if pd.isna(estimate['low']) else interval}"
 
 
-def spread(estimates: pd.DataFrame, index: str, columns: str) -> pd.DataFrame:
-    """The texts of estimates, by the values of two of their columns."""
-    found = estimates.assign(text=texts(estimates)).pivot(index=index, columns=columns, values="text")
-    return filled(found)
+def texts(estimates: pd.DataFrame) -> pd.DataFrame:
+    return estimates.assign(text=[shown(row) for _, row in estimates.iterrows()])
 
 
-def filled(cells: pd.DataFrame) -> pd.DataFrame:
-    return cells.astype(object).where(cells.notna(), NONE)
-
-
-def main_table(results: Results) -> pd.DataFrame:
-    """The arms are the columns; a row without cells is the heading of those after it."""
-    finished = results.study.finished.groupby("arm", observed=False).size()
-    official = " (the official protocol of Crafter)" if results.plays_crafter else ""
-    equal = f"score of {_fewest(results)} episodes a run, drawn at random (%)"
-    rows = [
-        ("seeds finished", finished.map(f"{{}} of {len(results.study.plan.seeds)}".format)),
-        (f"**Training episodes within the first {results.budget:,} steps{official}**", _heading(results)),
-        ("episodes a run", _numbers(results, "training_episodes", 0)),
-        *_comparison(results, "score (%)", "training_score"),
-        (equal, _estimates(results, "training_score_of_equal_episodes")),
-        *_comparison(results, "reward of an episode", "training_reward"),
-        ("length of an episode (steps)", _numbers(results, "training_length", 1)),
-        ("**Frozen policy (not comparable with the above)**", _heading(results)),
-        *_comparison(results, "score (%)", "frozen_score"),
-        *_comparison(results, "reward of an episode", "frozen_reward"),
-        ("length of an episode (steps)", _numbers(results, "frozen_length", 1)),
-        ("ponder steps of an action", _estimates(results, "frozen_ponder_steps")),
-        ("**Cost**", _heading(results)),
-        *_costs(results),
-        ("time of a decision, evaluated (ms, median)", _estimates(results, "frozen_latency_ms")),
-    ]
-    cells = pd.DataFrame([row.reindex(results.arms).astype(object) for _, row in rows], [label for label, _ in rows])
-    return filled(cells[cells.notna().any(axis=1)]).rename_axis("")
-
-
-def _heading(results: Results) -> pd.Series:
-    return pd.Series("", results.arms)
-
-
-def _fewest(results: Results) -> int:
-    """The training episodes of the run that has the fewest."""
-    fewest = results.runs["training_episodes"].min()
-    return 0 if pd.isna(fewest) else int(fewest)
-
-
-def _statistic(results: Results, measure: str, statistic: str) -> pd.DataFrame:
-    """Its estimates by arm."""
-    summary = results.summary.set_index(["measure", "statistic"]).sort_index()
-    return (
-        summary.loc[[(measure, statistic)]].set_index("arm") if (measure, statistic) in summary.index else summary[:0]
-    )
-
-
-def _estimates(results: Results, measure: str, statistic: str = "mean") -> pd.Series:
-    return texts(_statistic(results, measure, statistic))
-
-
-def _numbers(results: Results, measure: str, digits: int, statistic: str = "mean") -> pd.Series:
-    return _statistic(results, measure, statistic)["value"].map(number(digits))
-
-
-def _comparison(results: Results, label: str, measure: str) -> list[tuple[str, pd.Series]]:
-    name, first = label.removesuffix(" (%)"), results.study.first
-    return [
-        (f"{label}: mean", _estimates(results, measure)),
-        (f"{name}: standard deviation over seeds", _numbers(results, measure, 2, "std")),
-        (f"{name}: interquartile mean", _estimates(results, measure, "iqm")),
-        (f"{name}: difference from {first}", _estimates(results, measure, "difference")),
-        (f"{name}: probability of improvement over {first}", _estimates(results, measure, "improvement")),
-    ]
-
-
-def _costs(results: Results) -> list[tuple[str, pd.Series]]:
-    means = results.runs.select_dtypes("number").groupby("arm", observed=True).mean()
-    columns = {
-        "parameters of the agent": ("parameters_agent", number()),
-        "parameters of the actor": ("parameters_actor", number()),
-        "MFLOPs per action, at the mean ponder steps": ("flops_per_action", number(3, 1e-6)),
-        "GFLOPs per gradient step": ("flops_per_gradient_step", number(3, 1e-9)),
-        "gradient steps": ("gradient_steps", number()),
-        "wall time of a training (h)": ("wall_s", number(2, 1 / 3600)),
-        "CPU time of a training (h)": ("cpu_s", number(2, 1 / 3600)),
-    }
-    return [(label, means[key].dropna().map(show)) for label, (key, show) in columns.items() if key in means]
+def cells(
+    results: Results,
+    measure: str,
+    rule: str | None = None,
+    statistic: str = "mean",
+    digits: int | None = None,
+    scale: float = 1,
+) -> list[str]:
+    """A cell for each arm, with an interval unless `digits` are named; none where no arm has one."""
+    keys = {"rule": rule} if rule else {}
+    keys |= {"than": results.study.first} if statistic in ("difference", "improvement") else {}
+    found = texts(results.rows(measure, statistic=statistic, **keys)).set_index("arm")
+    shown = found["text"] if digits is None else found["value"].map(lambda value: text(value, digits, scale))
+    return shown.reindex(results.arms, fill_value=NONE).tolist() if len(found) else []
 
 
 def unpaired(results: Results) -> list[str]:
     """Which arms' differences are of fewer runs than the arm has, since the first arm lacks their seeds."""
     first, said = results.study.first, []
-    for part in ("training", "frozen"):
-        seeds = results.runs[f"{part}_reward"].dropna().reset_index().groupby("arm", observed=False)["seed"].agg(set)
-        for arm in results.arms[1:]:
-            shared = seeds[arm] & seeds[first]
-            if seeds[arm] and seeds[first] and not shared:
+    for rule, part in {TRAINING: "training", OWN_RULE: "frozen"}.items():
+        known = results.values.query("measure == 'return' and rule == @rule and difficulty.isna()")
+        has = known.pivot(index="arm", columns="seed", values="value").reindex(results.arms).notna()
+        own, shared = has.sum(axis=1), (has & has.loc[first]).sum(axis=1)
+        for arm in results.arms[1:] if own[first] else []:
+            if own[arm] and not shared[arm]:
                 said.append(f"{arm}, {part}: unpaired, since it shares no seed with {first}")
-            elif seeds[first] and seeds[arm] - seeds[first]:
-                said.append(f"{arm}, {part}: of {len(shared)} of its {len(seeds[arm])} seeds")
+            elif shared[arm] < own[arm]:
+                said.append(f"{arm}, {part}: of {shared[arm]} of its {own[arm]} seeds")
     return said
 
 
-def pairs_table(pairs: pd.DataFrame) -> pd.DataFrame:
+def pairs_tables(results: Results) -> dict[str, pd.DataFrame]:
     """A line for each arm, a column for each of those before it: the difference of the line's arm from the column's."""
-    arms, others = pairs["arm"].unique(), pairs["than"].unique()
-    return spread(pairs, "arm", "than").loc[arms, others].replace(NONE, "").rename_axis("less")
+    frozen = results.rows("return", by=("difficulty",), statistic="difference", rule=OWN_RULE)
+    hardest = frozen["difficulty"].max()
+    compared = {
+        "Score of the training episodes (%)": results.rows("score", statistic="difference", rule=TRAINING),
+        "Return of an episode, frozen policy": results.rows("return", statistic="difference", rule=OWN_RULE),
+    }
+    if results.counts.index.unique("difficulty").size > 1:
+        title = f"Return of an episode of the highest difficulty, {hardest:g}, frozen policy"
+        compared[title] = frozen[frozen["difficulty"] == hardest]
+    tables = {}
+    for title, pairs in compared.items():
+        found = texts(pairs).pivot(index="arm", columns="than", values="text").fillna("")
+        rows, columns = ([arm for arm in results.arms if arm in axis] for axis in (found.index, found.columns))
+        tables[title] = found.loc[rows, columns].rename_axis("less")
+    return {title: cells for title, cells in tables.items() if len(cells)}
 
 
-def forced_table(results: Results) -> pd.DataFrame:
-    """Return by the own rule, with its steps shuffled, and against the number of ponder steps."""
-    returns = results.by_rule[results.by_rule["difficulty"].isna() & (results.by_rule["measure"] == "return")]
-    forced = returns[returns["rule"] != OWN_RULE]
+def rules_table(results: Results) -> pd.DataFrame:
+    """The return of each arm that was also played by other rules than its own."""
+    returns = texts(results.rows("return", by=("rule",))).query("rule != @TRAINING")
+    found = returns.pivot(index="arm", columns="rule", values="text")
     rules = {OWN_RULE: "own rule", SHUFFLED: "shuffled"}
-    rules |= {str(n): f"{n} step{'s' * (n > 1)}" for n in frozen.forced_numbers(forced["rule"])}
-    arms = [arm for arm in results.arms if arm in set(forced["arm"])]
-    cells = filled(spread(returns, "arm", "rule").reindex(index=arms, columns=list(rules)))
-    labels = [f"{arm} (trained with N = {results.trained_steps.get(arm, 1)})" for arm in arms]
-    used = [rule for rule in rules if (cells[rule] != NONE).any()]
-    return cells[used].set_axis(labels).rename_axis("arm").rename(columns=rules)
+    rules |= {rule: f"{n} step{'s' * (n > 1)}" for rule, n in steps_of(returns["rule"]).items()}
+    rules |= {rule: f"best of {n}, dreamed" for rule, n in lookahead(returns["rule"]).items()}
+    used = [rule for rule in rules if rule in found]
+    arms = [arm for arm in results.arms if arm in found.index and found.loc[arm].drop(OWN_RULE, errors="ignore").any()]
+    trained = [results.trained_steps.get(arm, 1) for arm in arms]
+    labels = [f"{arm} (trained with N = {steps})" for arm, steps in zip(arms, trained, strict=True)]
+    return found.loc[arms, used].set_axis(labels).rename_axis("arm").rename(columns=rules)
 
 
 def gains_table(results: Results) -> pd.DataFrame:
     """What more ponder steps, and their choice, bring: a line for each arm and pair, a column for each difficulty."""
-    levels = sorted(results.gains["difficulty"].dropna().unique())
-    titles = {None: "all episodes", **{level: f"difficulty {level:g}" for level in levels}}
-    lines = []
-    for (arm, less, more), rows in results.gains.groupby(["arm", "from", "to"], sort=False):
-        shuffled = (
-            f"{more} steps less that with {less}" if less != SHUFFLED else "own rule less that with its steps shuffled"
-        )
-        cells = dict(zip(rows["difficulty"].map(titles).fillna("all episodes"), texts(rows), strict=True))
-        lines.append({"arm": arm, "return with": shuffled, **cells})
-    return filled(pd.DataFrame(lines, columns=["arm", "return with", *titles.values()])).set_index("arm")
-
-
-def _graded(results: Results) -> pd.DataFrame:
-    return results.by_rule[(results.by_rule["rule"] == OWN_RULE) & results.by_rule["difficulty"].notna()]
-
-
-def told_apart(levels: pd.DataFrame) -> list[str]:
-    """The measures that the levels have, without a `success` that is the same as the `return`."""
-    values = levels.pivot(index=["arm", "difficulty"], columns="measure", values="value")
-    used = [measure for measure in BY_DIFFICULTY if measure in values]
-    same = "success" in used and (values["success"] == values["return"]).all()
-    return [measure for measure in used if measure != "success" or not same]
+    gains = texts(results.gains)
+    pairs = gains["to"] + " steps less that with " + gains["from"]
+    pairs = pairs.where(gains["from"] != SHUFFLED, "own rule less that with its steps shuffled")
+    levels = gains["difficulty"].map("difficulty {:g}".format, na_action="ignore").fillna("all episodes")
+    lines = gains.assign(pair=pairs, level=levels).groupby(["arm", "pair", "level"], sort=False)["text"].first()
+    columns = list(dict.fromkeys(levels))
+    cells = lines.unstack("level").reindex(index=lines.index.droplevel("level").unique(), columns=columns)
+    return cells.reset_index("pair").rename(columns={"pair": "return with"})
 
 
 def difficulty_table(results: Results) -> pd.DataFrame:
-    levels = _graded(results)
-    rows = pd.MultiIndex.from_frame(levels[["arm", "difficulty"]].drop_duplicates())
-    cells = levels.assign(text=texts(levels)).pivot(index=rows.names, columns="measure", values="text").reindex(rows)
-    counts = levels.groupby(["arm", "difficulty"], observed=True)[["episodes", "worlds"]].first()
-    against = results.differences_by_difficulty.set_index(["arm", "difficulty"])
-    columns = {
-        "difficulty": [f"{level:g}" for _, level in cells.index],
-        f"episodes ({results.study.kind_of_world})": [
-            f"{n:,.0f} ({number()(worlds)})" for n, worlds in counts.reindex(rows).to_numpy()
-        ],
-        BY_DIFFICULTY["return"]: cells.get("return"),
-        f"difference from {results.study.first}": texts(against).reindex(cells.index),
-        **{BY_DIFFICULTY[measure]: cells[measure] for measure in told_apart(levels)[1:]},
-    }
-    return filled(pd.DataFrame(columns, cells.index)).droplevel("difficulty").rename_axis("arm")
-
-
-def correlations(results: Results, arm: str) -> str:
-    found = results.correlations[results.correlations["arm"] == arm].set_index("of")
-    runs = int(results.runs.loc[[arm], "frozen_reward"].count())
-    said = [
-        f"{shown(*found.loc[kind, ['value', 'low', 'high', 'n']])} {name}"
-        + (f" ({found.loc[kind, 'n']:.0f} of {runs} runs)" if found.loc[kind, "n"] < runs else "")
-        for kind, name in CORRELATIONS.items()
-        if kind in found.index
+    first = results.study.first
+    levels = texts(results.rows(by=("difficulty",), rule=OWN_RULE))
+    found = levels.pivot(index=["arm", "difficulty"], columns="measure", values="text")
+    against = texts(results.rows("return", by=("difficulty",), rule=OWN_RULE, statistic="difference", than=first))
+    counts = results.counts.reindex(found.index)
+    cells = pd.DataFrame({"difficulty": [f"{level:g}" for _, level in found.index]}, found.index)
+    cells[f"episodes ({results.study.kind_of_world})"] = [
+        f"{n:,} ({text(worlds, 0)})" for n, worlds in counts.to_numpy()
     ]
-    return "; ".join(said) or "not defined, since the ponder steps or the difficulties never vary"
+    for measure in results.told_apart:
+        cells[BY_DIFFICULTY[measure]] = found[measure]
+        if measure == "return":
+            cells[f"difference from {first}"] = against.set_index(found.index.names)["text"]
+    return cells.reindex(results.arms, level="arm").droplevel("difficulty") if len(cells) else cells
 
 
-def _machines(results: Results) -> dict[str, str]:
+def correlations(results: Results) -> dict[str, str]:
+    """By arm, of those whose episodes have a difficulty."""
+    names = {
+        "spearman_of_means": "of the mean ponder steps at each difficulty",
+        "spearman_of_first_means": "of those of the first action",
+        "spearman_of_episodes": "of the ponder steps of an episode",
+    }
+    runs = results.rows("return", rule=OWN_RULE).set_index("arm")["n"]
+    said: dict[str, list[str]] = {arm: [] for arm in results.arms if arm in results.counts.index.unique("arm")}
+    for measure, name in names.items():
+        for _, rho in results.rows(measure, rule=OWN_RULE).iterrows():
+            arm, n = rho["arm"], rho["n"]
+            said[arm].append(f"{shown(rho)} {name}" + (f" ({n:.0f} of {runs[arm]:.0f} runs)" if n < runs[arm] else ""))
+    undefined = "not defined, since the ponder steps or the difficulties never vary"
+    return {arm: "; ".join(parts) or undefined for arm, parts in said.items()}
+
+
+def machines(results: Results) -> dict[str, str]:
     """The runs on each machine."""
     runs = results.study.finished.dropna(subset="machines")
-    names = runs["arm"].astype(str) + " seed " + runs["seed"].astype(str)
-    exploded = pd.DataFrame({"machine": runs["machines"].str.split(" | ", regex=False), "run": names}).explode(
-        "machine"
-    )
-    return exploded.groupby("machine", sort=False)["run"].agg(", ".join).to_dict()
+    names = pd.DataFrame({"machine": runs["machines"].str.split(" | ", regex=False), "run": run_names(runs)})
+    return names.explode("machine").groupby("machine", sort=False)["run"].agg(", ".join).to_dict()

@@ -1,4 +1,11 @@
-"""What each finished run came to: a row a run, a column a measure; and how the arms compare in them."""
+"""What the runs of a study came to, in one long table: a row for each run, measure, and part of its episodes or steps.
+
+`measure`     what the number is
+`rule`        of which episodes: `training`, `training_last_part`, or by the rule that chose a frozen policy's steps
+`difficulty`  that of the episodes; NaN: all of them
+`step`        the end of a bin of environment steps `(end - size, end]`; NaN: all of them
+`arm`, `seed`, `value`
+"""
 
 from collections.abc import Iterator
 
@@ -6,100 +13,98 @@ import numpy as np
 import pandas as pd
 
 from sheeprl_dnp.crafter_score import ACHIEVEMENTS, PREFIX, score
-from sheeprl_dnp.report import statistics
-from sheeprl_dnp.report.tables import CONFIG, RUN, Study, own_rule
+from sheeprl_dnp.report.statistics import spearman, spearman_of_means
+from sheeprl_dnp.report.tables import CONFIG, RUN, TRAINING, Study, world_of
+from sheeprl_dnp.studies import OWN_RULE
 
+KEYS = ["measure", "rule", "difficulty", "step"]
+EPISODE = ["return", "length", "success", "ponder_steps", "first_ponder_steps", "latency_ms"]
 LAST_PART = 0.2  # of the budget: "the last part of the training"
 DRAWS = 200  # of as many episodes as the run with the fewest has
-COMPARED = [  # by part and measure
-    "training_episodes",
-    "training_score",
-    "training_score_of_equal_episodes",
-    "training_reward",
-    "training_length",
-    "frozen_score",
-    "frozen_reward",
-    "frozen_length",
-    "frozen_ponder_steps",
-    "frozen_latency_ms",
-]
+OFFICIAL_BIN = 10_000  # environment steps, of the published curves of Crafter
+PONDER = "Ponder/"
+MASS = "halt_mass_"
+COSTS = ("steps", "gradient_steps", "wall_s", "cpu_s", "flops_per_gradient_step")
+STEPS = ("expected_steps", "expected_steps_p10", "expected_steps_p90", "player_steps")
+CORRELATIONS = {
+    "spearman_of_means": (spearman_of_means, "ponder_steps"),
+    "spearman_of_first_means": (spearman_of_means, "first_ponder_steps"),
+    "spearman_of_episodes": (spearman, "ponder_steps"),
+}
 
 
-def budget(study: Study) -> int:
-    """The environment steps of the shortest run: training episodes count where they ended within it."""
-    return int(study.finished["steps"].min())
+def values(study: Study) -> pd.DataFrame:
+    """The table; without rows whose value isn't known."""
+    parts = [of_episodes(study.episodes), learning_curves(study), halting(study), correlations(study)]
+    parts += [of_achievements(study), costs(study, parts[0])]
+    table = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    arms = study.runs["arm"].dtype
+    return table.reindex(columns=[*KEYS, *RUN, "value"]).dropna(subset="value").astype({"arm": arms, "value": float})
 
 
-def within_budget(study: Study) -> pd.DataFrame:
-    """The training episodes that count: the official protocol of Crafter."""
-    return study.training[study.training["step"] <= budget(study)]
+def of_episodes(episodes: pd.DataFrame) -> pd.DataFrame:
+    """How many there are and their means, by rule, for all of them and for each difficulty."""
+    groups = _with_all(episodes).groupby([*RUN, "rule", "difficulty"], observed=True, dropna=False)
+    known = [name for name in EPISODE if name in episodes]
+    means = groups[known].agg(lambda column: column.astype(float).mean()).assign(episodes=groups.size())
+    return _long(means)
 
 
-def plays_crafter(episodes: pd.DataFrame) -> bool:
-    return PREFIX + ACHIEVEMENTS[0] in episodes
+def _with_all(episodes: pd.DataFrame) -> pd.DataFrame:
+    """Each episode twice, under its difficulty and under NaN, which stands for all."""
+    return pd.concat([episodes.assign(difficulty=np.nan), episodes.dropna(subset="difficulty")], ignore_index=True)
+
+
+def _long(table: pd.DataFrame) -> pd.DataFrame:
+    """With a row for each of its columns, the measures."""
+    return table.melt(var_name="measure", ignore_index=False).reset_index()
+
+
+def bin_size(steps: int) -> int:
+    """That of the published curves; in a short study a round number that makes 10 to 20 bins."""
+    sizes = (factor * 10**power for power in range(8) for factor in (1, 2, 5))
+    return min(OFFICIAL_BIN, next(size for size in sizes if size >= steps / 20))
+
+
+def binned(table: pd.DataFrame, budget: int) -> pd.DataFrame:
+    size = bin_size(budget)
+    return table.assign(step=np.ceil(table["step"] / size) * size)
+
+
+def learning_curves(study: Study) -> pd.DataFrame:
+    """The return of the training episodes, of Crafter the official reward (achievements - 0.9), by bins of steps."""
+    episodes = study.by_rule(TRAINING)
+    reward = unlocked(episodes).sum(axis=1) - 0.9 if study.plays_crafter else episodes["return"]
+    points = _with_all(binned(episodes.assign(learning_curve=reward), study.budget))
+    means = points.groupby([*RUN, "rule", "difficulty", "step"], observed=True, dropna=False)[["learning_curve"]].mean()
+    return _long(means)
+
+
+def halting(study: Study) -> pd.DataFrame:
+    """What agents that learn to halt logged, by bins of steps, without `Ponder/`."""
+    logged = binned(study.metrics, study.budget).set_index([*RUN, "step"]).filter(like=PONDER)
+    logged.columns = logged.columns.str.removeprefix(PONDER)
+    logged = logged[[name for name in logged if name.startswith(MASS) or name in STEPS]]
+    learns = logged.filter(like=MASS).notna().any(axis=1).groupby("arm", observed=True).transform("any")
+    return _long(logged[learns].groupby([*RUN, "step"], observed=True).mean())
 
 
 def unlocked(episodes: pd.DataFrame) -> pd.DataFrame:
-    """Which achievements each episode unlocked: 0 or 1 [episodes, achievements]."""
-    return (episodes[[PREFIX + name for name in ACHIEVEMENTS]] >= 1).astype(float).set_axis(list(ACHIEVEMENTS), axis=1)
+    """Which of Crafter's achievements each episode unlocked: 0 or 1 [episodes, achievements]."""
+    return (episodes[[PREFIX + name for name in ACHIEVEMENTS]] >= 1).astype(float)
 
 
-def success_rates(episodes: pd.DataFrame) -> pd.DataFrame:
-    """Of each achievement, in percent: [runs, achievements]."""
-    return 100 * unlocked(episodes).groupby([episodes["arm"], episodes["seed"]], observed=True).mean()
-
-
-def _scores(episodes: pd.DataFrame) -> pd.Series:
-    rates = success_rates(episodes)
-    return pd.Series(score(rates.to_numpy()), rates.index)
-
-
-def by_run(study: Study) -> pd.DataFrame:
-    """The measures of the finished runs, NaN where one isn't known: `COMPARED`, and what the run cost.
-
-    FLOPs of an action are at the mean ponder steps of the frozen policy; those of a training are of its gradient steps
-    and of its actions.
-    """
-    training, frozen = within_budget(study), own_rule(study.evaluation)
-    measures = study.finished.set_index(RUN)
-    columns = {**_training(training), **_frozen(frozen)}
-    measures = measures.assign(**{name: columns.get(name, np.nan) for name in COMPARED})
-    per_action = [
-        flops_at(*pair) for pair in zip(measures["flops_per_action"], measures["frozen_ponder_steps"], strict=True)
-    ]
-    measures["flops_per_action"] = np.array(per_action, float)
-    gradient_steps = measures["flops_per_gradient_step"] * measures["gradient_steps"]
-    return measures.assign(training_flops=gradient_steps + measures["flops_per_action"] * measures["steps"])
-
-
-def flops_at(per_action: str, ponder_steps: float) -> float:
-    """Of an action, from those at step 1, 2, ...: each further step costs the same, also beyond the last."""
-    if not isinstance(per_action, str):
-        return np.nan
-    flops = [float(value) for value in per_action.split()]
-    if len(flops) == 1:
-        return flops[0] + 0 * ponder_steps
-    return flops[0] + (flops[-1] - flops[0]) / (len(flops) - 1) * (ponder_steps - 1)
-
-
-def flops_by_step(runs: pd.DataFrame, steps: pd.Series) -> pd.Series:
-    """What the runs of an arm (rows of `by_run`) have computed on average by some steps of their trainings.
-
-    Gradient steps are spread evenly over the steps after those that only fill the replay buffer.
-    """
-    starts = pd.to_numeric(runs.get(f"{CONFIG}algo.learning_starts", pd.Series(0, runs.index))).fillna(0).mean()
-    learning = (steps - starts).clip(lower=0) / max(runs["steps"].mean() - starts, 1)
-    gradient_steps = (runs["flops_per_gradient_step"] * runs["gradient_steps"]).mean()
-    return gradient_steps * learning + runs["flops_per_action"].mean() * steps
-
-
-def _training(episodes: pd.DataFrame) -> dict[str, pd.Series]:
-    runs = episodes.groupby(RUN, observed=True)
-    columns = {"episodes": runs.size(), "reward": runs["reward"].mean(), "length": runs["length"].mean()}
-    if plays_crafter(episodes):
-        columns["score"] = _scores(episodes)
-        columns["score_of_equal_episodes"] = runs.apply(_score_of, episodes=int(runs.size().min()))
-    return {f"training_{name}": column for name, column in columns.items()}
+def of_achievements(study: Study) -> pd.DataFrame:
+    """Of Crafter: the scores and the success rates of the achievements, in percent."""
+    if not study.plays_crafter:
+        return pd.DataFrame()
+    training = study.by_rule(TRAINING)
+    last = training[training["step"] > (1 - LAST_PART) * study.budget].assign(rule=f"{TRAINING}_last_part")
+    episodes = pd.concat([study.episodes, last])
+    rates = 100 * unlocked(episodes).groupby([episodes[key] for key in (*RUN, "rule")], observed=True).mean()
+    runs = training.groupby([*RUN, "rule"], observed=True)
+    equal = [runs.apply(_score_of, episodes=runs.size().min()).rename("score_of_equal_episodes").to_frame()]
+    return pd.concat(map(_long, [rates.assign(score=score(rates.to_numpy())), *(equal if len(training) else [])]))
 
 
 def _score_of(run: pd.DataFrame, episodes: int) -> float:
@@ -109,52 +114,87 @@ def _score_of(run: pd.DataFrame, episodes: int) -> float:
     return float(score(rates).mean())
 
 
-def _frozen(episodes: pd.DataFrame) -> dict[str, pd.Series]:
-    runs = episodes.groupby(RUN, observed=True)
-    keys = {"reward": "return", "length": "length", "ponder_steps": "ponder_steps", "latency_ms": "latency_ms"}
-    columns = {name: runs[key].mean() for name, key in keys.items() if key in episodes}
-    if plays_crafter(episodes):
-        columns["score"] = _scores(episodes)
-    return {f"frozen_{name}": column for name, column in columns.items()}
+def correlations(study: Study) -> pd.DataFrame:
+    """Spearman's rank correlations of each run, by its own rule, with difficulty, where they are defined.
 
-
-def seeds(values: pd.Series) -> pd.DataFrame:
-    """A measure with a column a seed, from one whose last level of the index is the seed."""
-    return values.unstack("seed")
-
-
-def summary(measures: pd.DataFrame, first: str) -> pd.DataFrame:
-    """Each arm by each measure: `measure, arm, statistic, value, low, high, n`.
-
-    The statistics: `mean`, `iqm` (the interquartile mean), `std` over seeds (of the population, as published), and
-    `difference` and `improvement` (its probability) against the first arm.
+    Of the ponder steps of an episode, and of the mean ponder steps of each difficulty, over an episode's actions and of
+    its first one, whose state is as hard as the episode.
     """
-    rows = []
-    for measure in COMPARED:
-        arms = seeds(measures[measure]).dropna(how="all")
-        std = arms.std(axis=1, ddof=0).where(arms.count(axis=1) > 1)
-        parts = {
-            "mean": statistics.mean(arms),
-            "iqm": statistics.interquartile_mean(arms),
-            "std": pd.DataFrame({"value": std.dropna()}),
-            "difference": _against(arms, first, statistics.difference),
-            "improvement": _against(arms, first, statistics.probability_of_improvement),
-        }
-        rows += [
-            part.rename_axis("arm").reset_index().assign(measure=measure, statistic=name)
-            for name, part in parts.items()
-        ]
-    return pd.concat(rows, ignore_index=True)[["measure", "arm", "statistic", *statistics.ESTIMATE]]
+    graded = study.by_rule(OWN_RULE).dropna(subset="difficulty")
+    rows = [
+        {"arm": arm, "seed": seed, "rule": OWN_RULE, "measure": name, "value": correlate(run[key], run["difficulty"])}
+        for (arm, seed), run in graded.groupby(RUN, observed=True)
+        for name, (correlate, key) in CORRELATIONS.items()
+        if key in run and run[key].notna().all()
+    ]
+    return pd.DataFrame(rows)
 
 
-def _against(arms: pd.DataFrame, first: str, compare: statistics.Comparison) -> pd.DataFrame:
-    others = [arm for arm in arms.index if arm != first] if first in arms.index else []
-    return pd.DataFrame([compare(arms.loc[arm], arms.loc[first]) for arm in others], others, statistics.ESTIMATE)
+def costs(study: Study, of_episodes: pd.DataFrame) -> pd.DataFrame:
+    """Of a training, and of an action at the mean ponder steps of the frozen policy.
+
+    The FLOPs of a training are those of its gradient steps and of its actions.
+    """
+    runs = study.finished.set_index(RUN)
+    numbers = [name for name in runs if name in COSTS or name.startswith("parameters_")]
+    own = of_episodes[(of_episodes["rule"] == OWN_RULE) & (of_episodes["measure"] == "ponder_steps")]
+    steps = own[own["difficulty"].isna()].set_index(RUN)["value"].reindex(runs.index)
+    per_action = [flops_at(*pair) for pair in zip(runs["flops_per_action"], steps, strict=True)]
+    table = runs[numbers].astype(float).assign(flops_per_action=per_action)
+    gradient_steps = table["flops_per_gradient_step"] * table["gradient_steps"]
+    return _long(table.assign(training_flops=gradient_steps + table["flops_per_action"] * table["steps"]))
 
 
-def between(arms: pd.DataFrame) -> Iterator[dict]:
-    """The difference of each arm (a row) from each one before it (`than`)."""
-    known = arms.dropna(how="all")
-    for index, arm in enumerate(known.index):
-        for other in known.index[:index]:
-            yield {"arm": arm, "than": other, **statistics.difference(known.loc[arm], known.loc[other])}
+def flops_at(per_action: str, ponder_steps: float) -> float:
+    """Of an action, from those at step 1, 2, ...: each further step costs the same, also beyond the last."""
+    if not isinstance(per_action, str):
+        return np.nan
+    flops = np.array(per_action.split(), float)
+    return flops[0] + (flops[-1] - flops[0]) / max(len(flops) - 1, 1) * (ponder_steps - 1)
+
+
+def flops_by_step(study: Study, arm: str, runs: pd.DataFrame, steps: pd.Series) -> pd.Series:
+    """What the runs of an arm have computed on average by some steps of their trainings.
+
+    Gradient steps are spread evenly over the steps after those that only fill the replay buffer.
+
+    Args:
+        runs: their costs.
+    """
+    starts = pd.to_numeric(study.of_arm(f"{CONFIG}algo.learning_starts")).fillna(0)[arm]
+    learning = (steps - starts).clip(lower=0) / max(runs["steps"].mean() - starts, 1)
+    gradient_steps = (runs["flops_per_gradient_step"] * runs["gradient_steps"]).mean()
+    return gradient_steps * learning + runs["flops_per_action"].mean() * steps
+
+
+def worlds(study: Study) -> dict[str, bool | int | list[int] | None]:
+    """Whether the frozen policies played the same worlds, and in how many of them a training episode began.
+
+    Both are None where the records of some episodes don't say in what world they were.
+    """
+    played = study.by_rule(OWN_RULE)
+    trained = world_of(study.training)
+    lists = played.groupby(RUN, observed=True)[["episode", "world"]].agg(tuple).drop_duplicates()
+    unknown = played["world"].isna().any()
+    met = played.loc[played["world"].isin(trained), "world"].nunique()
+    return {
+        "same_for_all": None if unknown else len(lists) <= 1,
+        "episodes": sorted(played.groupby(RUN, observed=True).size().unique().tolist()),
+        "met_in_training": None if unknown or trained.isna().any() else met,
+    }
+
+
+def counts(study: Study) -> pd.DataFrame:
+    """By arm and difficulty, all seeds together: the episodes by the own rule, and their different worlds, NaN where
+    one isn't known."""
+    groups = study.by_rule(OWN_RULE).groupby(["arm", "difficulty"], observed=True)["world"]
+    worlds = groups.nunique().where(groups.count() == groups.size())
+    return pd.DataFrame({"episodes": groups.size(), "worlds": worlds})
+
+
+def missing_episodes(study: Study) -> Iterator[tuple[str, str]]:
+    """The runs whose training episodes all ended after the shortest run, and what to say of them."""
+    first = study.training.groupby(RUN, observed=True)["step"].min()
+    for arm, seed in first.index[first > study.budget]:
+        reason = f"none of its episodes ended within the first {study.budget:,} steps"
+        yield f"{arm} seed {seed}", f"{reason}: reported without its training episodes"

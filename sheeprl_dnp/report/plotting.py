@@ -1,6 +1,7 @@
 """What the figures share: colours that colour-blind people tell apart, intervals, legends."""
 
 import textwrap
+from collections.abc import Iterator
 from typing import Any
 
 import matplotlib
@@ -8,11 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 # Okabe and Ito, without the yellow, which is too light for lines
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-SHADES = "cividis"  # of ordered things: ponder steps, difficulties
+SHADES = "cividis"  # of ordered things, from dark to light: ponder steps, difficulties
 GREY = "#444444"
 STYLE = {
     "font.size": 10,
@@ -22,6 +24,7 @@ STYLE = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "legend.frameon": False,
+    "figure.constrained_layout.wspace": 0.06,
     "savefig.dpi": 150,
 }
 
@@ -40,6 +43,20 @@ def arm_style(arms: list[str], arm: str) -> dict[str, Any]:
     return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "label": arm}
 
 
+def by_arm(arms: list[str], estimates: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
+    """Each arm that has some of the estimates, with those and its style."""
+    for arm in arms:
+        own = estimates[estimates["arm"] == arm]
+        if len(own):
+            yield arm, own, arm_style(arms, arm)
+
+
+def ordered_style(index: int, count: int) -> dict[str, Any]:
+    """Of the index-th of `count` ordered things, from dark to light."""
+    shade = matplotlib.colormaps[SHADES](0.85 * index / max(count - 1, 1))
+    return {"color": shade, "marker": MARKERS[index % len(MARKERS)]}
+
+
 def limits(estimates: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """The interval of each estimate; its value where there is none."""
     return estimates["low"].fillna(estimates["value"]), estimates["high"].fillna(estimates["value"])
@@ -55,10 +72,20 @@ def bars(axes: Axes, x: Any, estimates: pd.DataFrame, *, flat: bool = False, **s
     """Means with their intervals as bars, along y, or along x if `flat`."""
     low, high = limits(estimates)
     error = np.array([estimates["value"] - low, high - estimates["value"]]).clip(min=0)
-    positions = (estimates["value"], x) if flat else (x, estimates["value"])
-    axes.errorbar(
-        *positions, **{"xerr" if flat else "yerr": error, "capsize": 2, "markersize": 5, "linewidth": 1} | style
+    place = (
+        {"x": estimates["value"], "y": x, "xerr": error} if flat else {"x": x, "y": estimates["value"], "yerr": error}
     )
+    axes.errorbar(**place, **{"capsize": 2, "markersize": 5, "linewidth": 1} | style)
+
+
+def dodged(x: pd.Series, arms: list[str], arm: str, width: float) -> pd.Series:
+    """Shifted a little for each arm, so that their intervals don't hide each other."""
+    return x + width * (arms.index(arm) - (len(arms) - 1) / 2)
+
+
+def in_thousands(axes: Axes) -> None:
+    """Numbers along x as 20k, 3M, ..."""
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def legend(figure: Figure, axes: Axes, **kwargs: Any) -> None:
@@ -71,24 +98,6 @@ def legend(figure: Figure, axes: Axes, **kwargs: Any) -> None:
         figure.legend(handles.values(), handles.keys(), **place | kwargs)
 
 
-def shade(index: int, count: int) -> tuple[float, float, float, float]:
-    """The colour of the index-th of `count` ordered things, from dark to light."""
-    return matplotlib.colormaps[SHADES](0.85 * index / max(count - 1, 1))
-
-
-def dodged(x: pd.Series, index: int, count: int, width: float = 0.12) -> pd.Series:
-    """Shifted a little for the index-th of `count` arms, so that their intervals don't hide each other."""
-    return x + width * (index - (count - 1) / 2)
-
-
 def wrapped(label: str) -> str:
     """A label as the title of a narrow panel."""
     return "\n".join(textwrap.wrap(label, 32))
-
-
-def mark_trained_steps(axes: Axes, steps: int | None) -> None:
-    """A line at the N that an agent was trained with."""
-    if steps is not None:
-        axes.axvline(steps, color=GREY, linestyle=":", linewidth=1.2, zorder=0)
-        where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "xytext": (4, -10)}
-        axes.annotate(f"N = {steps} in training", (steps, 1), fontsize=8, color=GREY, **where)

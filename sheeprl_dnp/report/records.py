@@ -2,8 +2,7 @@
 
 import errno
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -14,12 +13,19 @@ import yaml
 from pydantic import BaseModel, Field
 
 from sheeprl_dnp.checks import check
-from sheeprl_dnp.crafter_score import ACHIEVEMENTS, PREFIX
+from sheeprl_dnp.crafter_score import PREFIX
 from sheeprl_dnp.envs.episodes import read_episodes, versions
 from sheeprl_dnp.studies import Evaluations, Plan, Run
 
 T = TypeVar("T")
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, yaml.YAMLError)
+# Of each table, the columns that a study always has
+NEEDED = {
+    "runs": ["steps", "gradient_steps", "wall_s", "cpu_s", "machines", "flops_per_action", "flops_per_gradient_step"],
+    "training": ["step", "length", "reward"],
+    "evaluation": ["rule", "episode", "return"],
+    "metrics": ["step"],
+}
 PONDER_KEYS = ("max_halts", "learn_halting", "halting", "lambda_p")  # of a configuration, those that a report reads
 CONFIG = "config."
 # Left out: names and paths, which never change what is computed, and the list of what is logged
@@ -77,77 +83,54 @@ class Attempt(BaseModel):
         return ", ".join([*parts, f"threads of a run: {self.threads}, commit {self.commit}"])
 
 
-@dataclass
-class Found:
-    """What there is of a run: its row in the table of runs, the rows of its other tables, and what is wrong with it."""
-
-    run: Run
-    row: dict[str, Any] = field(default_factory=dict)
-    tables: dict[str, list[pd.DataFrame]] = field(
-        default_factory=lambda: {"training": [], "evaluation": [], "metrics": []}
-    )
-    problems: list[str] = field(default_factory=list)
-
-    def part(self, name: str, load: Callable[[], T]) -> T | None:
-        """What `load` gives; None where the file `name` is missing or damaged, which is noted."""
-        try:
-            return load()
-        except OSError:
-            self.problems.append(f"finished, but without `{name}`: reported without it")
-        except DAMAGE as error:
-            self.problems.append(f"`{name}` is corrupt ({describe(error)}): reported without it")
-        return None
-
-
 def read_runs(study: Path, plan: Plan) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """The tables of a study (see `tables.Study`), and its problems: `run`, `reason`."""
-    found = [read_run(run, plan.evaluations) for run in plan.runs(study)]
-    rows = [{"arm": f.run.arm.label, "seed": f.run.seed, **f.row} for f in found]
-    columns = ["steps", "gradient_steps", "wall_s", "cpu_s", "machines", "flops_per_action", "flops_per_gradient_step"]
-    tables = {"runs": pd.DataFrame(rows).reindex(columns=list(dict.fromkeys([*rows[0], *columns, *_keys(rows)])))}
-    needed = {
-        "training": ["step", "length", "reward"],
-        "evaluation": ["rule", "episode", "return"],
-        "metrics": ["step"],
-    }
-    for name, columns in needed.items():
-        parts = [
-            part.assign(arm=f.run.arm.label, seed=f.run.seed)[["arm", "seed", *part.columns]]
-            for f in found
-            for part in f.tables[name]
-        ]
-        empty = pd.DataFrame(columns=["arm", "seed", *columns])
-        tables[name] = pd.concat(parts, ignore_index=True) if parts else empty
-    problems = [(f.run.name, reason) for f in found for reason in f.problems]
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in NEEDED}
+    problems: list[tuple[str, str]] = []
+    for run in plan.runs(study):
+        for name, table in read_run(run, plan.evaluations, lambda reason, run=run: problems.append((run.name, reason))):
+            parts[name].append(table.assign(arm=run.arm.label, seed=run.seed))
+    tables = {}
+    for name, found in parts.items():
+        table = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+        first = ["arm", "seed", *NEEDED[name]]
+        tables[name] = table.reindex(columns=[*first, *(column for column in table if column not in first)])
     return tables, pd.DataFrame([*problems, *_strangers(study, plan)], columns=["run", "reason"])
 
 
-def _keys(rows: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(key for row in rows for key in row))
+def read_run(run: Run, evaluations: Evaluations, note: Callable[[str], None]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """What there is of a run: parts of the tables, by their names; `note` is told what is wrong with it."""
 
-
-def read_run(run: Run, evaluations: Evaluations) -> Found:
-    found = Found(run)
-    if problem := _unfinished(run):
-        found.problems.append(problem)
+    def part(name: str, load: Callable[[], T]) -> T | None:
         try:
-            found.row |= _configuration(newest_config(run))
+            return load()
+        except OSError:
+            note(f"finished, but without `{name}`: reported without it")
+        except DAMAGE as error:
+            note(f"`{name}` is corrupt ({describe(error)}): reported without it")
+        return None
+
+    if problem := _unfinished(run):
+        note(problem)
+        try:
+            yield "runs", pd.DataFrame([_configuration(newest_config(run))])
         except (OSError, *DAMAGE):
-            pass
-        return found
-    found.row |= check(Finished, run.load("finished.json")).model_dump()
-    config = found.part("config.yaml", lambda: newest_config(run))
-    found.row |= _configuration(config) if config else {}
-    found.row |= found.part("costs.json", lambda: _costs(run)) or {}
-    found.row |= found.part("attempt_<n>.json", lambda: _attempts(run)) or {}
-    for name, load in {"training": ("episodes.jsonl", _episodes), "metrics": ("metrics.csv", _metrics)}.items():
-        table = found.part(load[0], lambda load=load: load[1](run))
-        found.tables[name] += [] if table is None else [table]
+            yield "runs", pd.DataFrame([{}])
+        return
+    config = part("config.yaml", lambda: newest_config(run))
+    row = check(Finished, run.load("finished.json")).model_dump() | (_configuration(config) if config else {})
+    row |= part("costs.json", lambda: _costs(run)) or {}
+    row |= part("attempt_<n>.json", lambda: _attempts(run)) or {}
+    tables = [
+        ("runs", pd.DataFrame([row])),
+        ("training", part("episodes.jsonl", lambda: _episodes(run))),
+        ("metrics", part("metrics.csv", lambda: _metrics(run))),
+    ]
     for rule, episodes in evaluations.episodes_by_rule(config["algo"] if config else None).items():
         name = f"evaluation_{rule}.json"
-        table = found.part(name, lambda name=name, count=episodes: _evaluation(run.load(name), count))
-        found.tables["evaluation"] += [] if table is None else [table.assign(rule=rule)]
-    return found
+        table = part(name, lambda name=name, count=episodes: _evaluation(run.load(name), count))
+        tables.append(("evaluation", None if table is None else table.assign(rule=rule)))
+    yield from ((name, table) for name, table in tables if table is not None)
 
 
 def newest_config(run: Run) -> dict[str, Any]:
@@ -167,24 +150,15 @@ def newest_config(run: Run) -> dict[str, Any]:
     return config
 
 
-def _configuration(config: Mapping[str, Any]) -> dict[str, str]:
-    return {f"{CONFIG}{key}": text(value) for key, value in leaves(config)}
-
-
-def leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a nested configuration, by their keys."""
-    if key in LEFT_OUT:
-        return
-    if not isinstance(tree, Mapping) or not tree:
-        yield key, tree
-        return
-    for name, value in tree.items():
-        yield from leaves(value, f"{key}.{name}" if key else str(name))
-
-
-def text(value: Any) -> str:
-    """As JSON, but for strings, which stay as they are."""
-    return value if isinstance(value, str) else json.dumps(value, default=str).replace('"', "")
+def _configuration(config: dict[str, Any]) -> dict[str, str]:
+    """Its keys with their values as JSON, but for strings, which stay as they are."""
+    values = pd.json_normalize(config, sep=".").to_dict("records")[0]
+    left_out = tuple(f"{key}." for key in LEFT_OUT)
+    return {
+        f"{CONFIG}{key}": value if isinstance(value, str) else json.dumps(value, default=str).replace('"', "")
+        for key, value in values.items()
+        if not f"{key}.".startswith(left_out)
+    }
 
 
 def _costs(run: Run) -> dict[str, Any]:
@@ -199,12 +173,9 @@ def _costs(run: Run) -> dict[str, Any]:
 def _attempts(run: Run) -> dict[str, Any]:
     """Times are sums over the attempts, unknown if one of them doesn't say."""
     attempts = load_attempts(run)
-    cpu = [attempt.cpu_s for attempt in attempts]
-    return {
-        "wall_s": sum(attempt.wall_s for attempt in attempts) if attempts else None,
-        "cpu_s": None if None in cpu or not cpu else sum(filter(None, cpu)),
-        "machines": " | ".join(dict.fromkeys(attempt.description() for attempt in attempts)) or None,
-    }
+    times = pd.DataFrame([attempt.model_dump(include={"wall_s", "cpu_s"}) for attempt in attempts], dtype=float)
+    machines = dict.fromkeys(attempt.description() for attempt in attempts)
+    return {**times.sum(skipna=False), "machines": " | ".join(machines) or None}
 
 
 def load_attempts(run: Run) -> list[Attempt]:
@@ -223,9 +194,7 @@ def _episodes(run: Run) -> pd.DataFrame:
     episodes = pd.DataFrame(read_episodes(run.folder))
     if episodes.empty:
         raise ValueError("no episode ended")
-    plays_crafter = any(name.startswith(PREFIX) for name in episodes)
-    achievements = [PREFIX + name for name in ACHIEVEMENTS] if plays_crafter else []
-    return checked(episodes, ["step", "length", "reward", *achievements])
+    return checked(episodes, ["step", "length", "reward"])
 
 
 def _metrics(run: Run) -> pd.DataFrame:
@@ -240,16 +209,16 @@ def _metrics(run: Run) -> pd.DataFrame:
 
 
 def _evaluation(content: Any, count: int) -> pd.DataFrame:
-    """The episodes; those of Crafter with a column for each achievement, as in training."""
+    """The episodes, with a column for each achievement, as in training."""
     if len(content["episodes"]) != count:
         raise ValueError(f"it has {len(content['episodes'])} episodes, `study.yaml` asks for {count}")
     episodes = pd.DataFrame(content["episodes"]).rename(columns={"seed": "episode"})
-    optional = [name for name in ("difficulty", "success", "first_ponder_steps") if name in episodes]
     checked(episodes, ["episode", "return", "length", "ponder_steps"])
-    checked(episodes[optional].dropna(), optional)
+    for name in episodes.columns.intersection(["difficulty", "success", "first_ponder_steps"]):
+        checked(episodes.dropna(subset=name), [name])
     if "achievements" in episodes:
-        counts = pd.DataFrame(episodes.pop("achievements").tolist()).add_prefix(PREFIX)
-        episodes = episodes.join(checked(counts, list(counts)))
+        counts = [count if isinstance(count, dict) else {} for count in episodes.pop("achievements")]
+        episodes = episodes.join(pd.DataFrame(counts, episodes.index).add_prefix(PREFIX))
     latency = checked(pd.DataFrame([content["latency_ms_per_action"]]), ["median"])
     return episodes.assign(latency_ms=latency["median"].iloc[0])
 

@@ -21,7 +21,7 @@ def report(study: Path, output: Path) -> Results:
         output.mkdir(parents=True, exist_ok=True)
         captions = save_figures(results, output)
         write_json(output / "results.json", results.as_json())
-        replace_file(output / "table.csv", results.summary.to_csv(index=False, float_format="%.10g"))
+        replace_file(output / "table.csv", results.main_table().to_csv(index=False, float_format="%.10g"))
         replace_file(output / "report.md", markdown(results, captions))
     except OSError as error:
         raise ConfigError(f"`--output={output}` must be a folder to write in: {error.strerror}.") from error

@@ -1,40 +1,51 @@
 """All that a report says, as numbers: tables, which the text and the figures show."""
 
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 
 from sheeprl_dnp.crafter_score import BUDGET
-from sheeprl_dnp.report import configuration, curves, frozen, measures, statistics
-from sheeprl_dnp.report.measures import seeds
-from sheeprl_dnp.report.tables import CONFIG, RUN, Study, own_rule
+from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
+from sheeprl_dnp.pondernet import log_prior
+from sheeprl_dnp.report import configuration, measures, statistics
+from sheeprl_dnp.report.measures import KEYS
+from sheeprl_dnp.report.tables import CONFIG, RUN, TRAINING, Study
 from sheeprl_dnp.runs import ConfigError
+from sheeprl_dnp.studies import OWN_RULE
 
 DIGITS = 10  # significant ones, of each number
+COMPARED = ["episodes", "score", "score_of_equal_episodes", "return", "length", "ponder_steps", "latency_ms"]
+BY_DIFFICULTY = ("return", "success", "ponder_steps", "first_ponder_steps")  # what is told of each difficulty
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a study shows; see the functions that make the tables."""
+    """What a study shows.
+
+    Attributes:
+        values: a row for each run, measure, and part of its episodes or steps: see `measures`.
+        estimates: over the seeds, by `KEYS` and `arm`. The `statistic` is the `mean`; of what is compared, also `iqm`
+            (the interquartile mean), `std` (of the population, as published), and against another arm (`than`) the
+            `difference`, and the probability of `improvement` over the first one.
+        gains: what more ponder steps, and their choice, bring: see `gains`.
+        counts: see `measures.counts`.
+        worlds: see `measures.worlds`.
+        problems: `run`, `reason`.
+        configurations: see `configuration.configurations`.
+    """
 
     study: Study
-    budget: int  # environment steps of the shortest run
-    bin: int  # environment steps
-    worlds: dict[str, Any]
-    trained_steps: dict[str, int]
-    prior: dict[str, list[float]]
-    problems: pd.DataFrame
-    runs: pd.DataFrame
-    summary: pd.DataFrame
-    between_arms: pd.DataFrame
-    learning_curves: pd.DataFrame
-    achievements: pd.DataFrame
-    halting: pd.DataFrame
-    by_rule: pd.DataFrame
+    values: pd.DataFrame
+    estimates: pd.DataFrame
     gains: pd.DataFrame
-    differences_by_difficulty: pd.DataFrame
-    correlations: pd.DataFrame
+    counts: pd.DataFrame
+    worlds: dict[str, Any]
+    problems: pd.DataFrame
     configurations: pd.DataFrame
 
     @property
@@ -42,20 +53,73 @@ class Results:
         return self.study.plan.labels
 
     @property
-    def plays_crafter(self) -> bool:
-        return len(self.achievements) > 0
-
-    @property
     def has_published_budget(self) -> bool:
         """Whether it is as long as the published runs of Crafter."""
-        return self.plays_crafter and self.budget == BUDGET
+        return self.study.plays_crafter and self.study.budget == BUDGET
+
+    @property
+    def trained_steps(self) -> dict[str, int]:
+        return trained_steps(self.study)
+
+    @property
+    def prior(self) -> dict[str, list[float]]:
+        """The probabilities to halt at each ponder step that the training draws to, of the arms that ponder."""
+        lambda_p = pd.to_numeric(self.study.of_arm(f"{CONFIG}algo.ponder.lambda_p"))
+        return {arm: log_prior(steps, lambda_p[arm]).exp().tolist() for arm, steps in self.trained_steps.items()}
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """A row a run, a column a measure (`return`) of a rule (`training_return`), of all the episodes."""
+        whole = self.values[self.values[["difficulty", "step"]].isna().all(axis=1)]
+        names = (whole["rule"].astype(object) + "_").fillna("") + whole["measure"]
+        return whole.assign(measure=names).pivot(index=RUN, columns="measure", values="value")
+
+    @property
+    def told_apart(self) -> list[str]:
+        """What is told of each difficulty: without a `success` that is the same as the `return`."""
+        levels = self.rows(by=("difficulty",), rule=OWN_RULE)
+        found = levels.pivot(index=["arm", "difficulty"], columns="measure", values="value")
+        same = "success" in found and (found["success"] == found["return"]).all()
+        return [measure for measure in BY_DIFFICULTY if measure in found and not (measure == "success" and same)]
+
+    def rows(self, measure: str | None = None, *, by: tuple[str, ...] = (), **keys: Any) -> pd.DataFrame:
+        """The estimates (means, if no `statistic` is named) with these values of the keys.
+
+        Args:
+            by: of `KEYS`, those that have any value, but have one: a key that isn't named here or there is NaN.
+        """
+        keys = {"statistic": "mean"} | ({"measure": measure} if measure else {}) | keys
+        known = self.estimates["value"].notna() & self.estimates[list(by)].notna().all(axis=1)
+        for key, value in keys.items():
+            known &= self.estimates[key] == value
+        others = set(KEYS) - {"measure"} - set(by) - keys.keys()
+        return self.estimates[known & self.estimates[list(others)].isna().all(axis=1)]
 
     def as_json(self) -> dict[str, Any]:
         """The tables as lists of rows, NaN as null, without the last digits, which depend on the processor."""
-        content = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "study"}
-        content["runs"] = self.runs[[name for name in self.runs if not name.startswith(CONFIG)]].reset_index()
-        content["configurations"] = configuration.differences(self.configurations).reset_index()
-        return {"study": self.study.name, "arms": self.arms, **{key: _plain(value) for key, value in content.items()}}
+        content = {
+            "study": self.study.name,
+            "arms": self.arms,
+            "budget": self.study.budget,
+            "bin": measures.bin_size(self.study.budget),
+            "worlds": self.worlds,
+            "trained_steps": self.trained_steps,
+            "prior": self.prior,
+            "problems": self.problems,
+            "runs": self.runs.reset_index(),
+            "estimates": self.estimates,
+            "gains": self.gains,
+            "counts": self.counts.reset_index(),
+            "configurations": configuration.differences(self.configurations).reset_index(),
+        }
+        return {key: _plain(value) for key, value in content.items()}
+
+    def main_table(self) -> pd.DataFrame:
+        """The estimates of what is compared, and of the costs."""
+        compared = self.estimates["rule"].isin([TRAINING, OWN_RULE]) & self.estimates["measure"].isin(COMPARED)
+        whole = self.estimates[["difficulty", "step"]].isna().all(axis=1)
+        columns = ["measure", "rule", "arm", "statistic", "than", *statistics.ESTIMATE]
+        return self.estimates.loc[whole & (compared | self.estimates["rule"].isna()), columns]
 
 
 def _plain(value: Any) -> Any:
@@ -78,47 +142,92 @@ def analyse(study: Study) -> Results:
     if study.finished.empty:
         reasons = "; ".join(study.problems["run"] + ": " + study.problems["reason"])
         raise ConfigError(f"`{study.name}` has no finished run to report ({reasons}).")
-    budget, by_run = measures.budget(study), measures.by_run(study)
+    values = measures.values(study)
+    late = pd.DataFrame(measures.missing_episodes(study), columns=["run", "reason"])
     return Results(
         study=study,
-        budget=budget,
-        bin=curves.bin_size(budget),
-        worlds=frozen.worlds(study),
-        trained_steps=frozen.trained_steps(study),
-        prior=frozen.prior(study),
-        problems=pd.concat([study.problems, _without_episodes(study, budget)], ignore_index=True),
-        runs=by_run,
-        summary=measures.summary(by_run, study.first),
-        between_arms=_between_arms(study, by_run),
-        learning_curves=curves.learning_curves(study),
-        achievements=curves.achievements(study),
-        halting=curves.halting(study),
-        by_rule=frozen.by_rule(study),
-        gains=frozen.gains(study),
-        differences_by_difficulty=frozen.differences_by_difficulty(study),
-        correlations=frozen.correlations(study),
+        values=values,
+        estimates=estimates(values, study.first),
+        gains=gains(study),
+        counts=measures.counts(study),
+        worlds=measures.worlds(study),
+        problems=pd.concat([study.problems, late], ignore_index=True),
         configurations=configuration.configurations(study),
     )
 
 
-def _without_episodes(study: Study, budget: int) -> pd.DataFrame:
-    """The runs whose training episodes all ended after the shortest run."""
-    first = study.training.groupby(RUN, observed=True)["step"].min()
-    late = first.index[first > budget]
-    reason = f"none of its episodes ended within the first {budget:,} steps: reported without its training episodes"
-    return pd.DataFrame({"run": [f"{arm} seed {seed}" for arm, seed in late], "reason": reason})
-
-
-def _between_arms(study: Study, by_run: pd.DataFrame) -> pd.DataFrame:
-    """Each arm less each one before it: `measure, arm, than, value, low, high, n`."""
-    graded = own_rule(study.evaluation).dropna(subset="difficulty")
-    hardest = graded["difficulty"].max()
-    compared = {
-        "score of the training episodes (%)": by_run["training_score"],
-        "reward of an episode, frozen policy": by_run["frozen_reward"],
+def estimates(values: pd.DataFrame, first: str) -> pd.DataFrame:
+    """See `Results.estimates`."""
+    samples = values.pivot(index=[*KEYS, "arm"], columns="seed", values="value")
+    keys = samples.index.to_frame(index=False)
+    whole = keys["step"].isna() & keys["measure"].isin(COMPARED) & keys["rule"].isin([TRAINING, OWN_RULE])
+    by_difficulty = whole & (keys["measure"] == "return")
+    compared = samples[(whole & keys["difficulty"].isna()).to_numpy()]
+    std = compared.std(axis=1, ddof=0).where(compared.count(axis=1) > 1).dropna()
+    parts = {
+        "mean": statistics.mean(samples),
+        "iqm": statistics.interquartile_mean(compared),
+        "std": pd.DataFrame({"value": std}),
+        "difference": pd.DataFrame(_pairs(samples[(by_difficulty | whole & keys["difficulty"].isna()).to_numpy()])),
+        "improvement": pd.DataFrame(_pairs(compared, first, statistics.probability_of_improvement)),
     }
-    if graded["difficulty"].nunique() > 1:
-        title = f"reward of an episode of the highest difficulty, {hardest:g}, frozen policy"
-        compared[title] = graded[graded["difficulty"] == hardest].groupby(RUN, observed=True)["return"].mean()
-    pairs = [{"measure": name, **pair} for name, runs in compared.items() for pair in measures.between(seeds(runs))]
-    return pd.DataFrame(pairs, columns=["measure", "arm", "than", *statistics.ESTIMATE])
+    tables = [part.reset_index().assign(statistic=name) for name, part in parts.items() if len(part)]
+    columns = ["statistic", *KEYS, "arm", "than", *statistics.ESTIMATE]
+    return (
+        pd.concat(tables, ignore_index=True)
+        .reindex(columns=columns)
+        .astype(dict.fromkeys(statistics.ESTIMATE, float) | {"arm": str})
+    )
+
+
+def _pairs(
+    samples: pd.DataFrame, first: str | None = None, compare: Any = statistics.difference
+) -> Iterator[dict[str, Any]]:
+    """Each arm compared with each one before it, or with the `first` alone."""
+    for keys, arms in samples.groupby(KEYS, dropna=False, sort=False):
+        arms = arms.droplevel(KEYS).dropna(how="all")
+        for than, arm in combinations(arms.index, 2):
+            if first in (None, than):
+                found = compare(arms.loc[arm], arms.loc[than])
+                yield {**dict(zip(KEYS, keys, strict=True)), "arm": arm, "than": than, **found}
+
+
+def trained_steps(study: Study) -> dict[str, int]:
+    """N of the training, of the arms that ponder."""
+    trained = pd.to_numeric(study.of_arm(f"{CONFIG}algo.ponder.max_halts")).dropna()
+    return {arm: int(steps) for arm, steps in trained.items() if steps > 1}
+
+
+def steps_of(rules: pd.Series) -> dict[str, int]:
+    """Of some rules, those that force a number of ponder steps, in the order of it."""
+    return dict(sorted(((rule, int(rule)) for rule in set(rules) if rule.isdecimal()), key=itemgetter(1)))
+
+
+def lookahead(rules: pd.Series) -> dict[str, int]:
+    """Of some rules, those by which an agent takes the best of a number of actions, in the order of it."""
+    found = {rule: re.fullmatch(r"dream\D*(\d+)", rule) for rule in set(rules)}
+    return dict(sorted(((rule, int(match[1])) for rule, match in found.items() if match), key=itemgetter(1)))
+
+
+def gains(study: Study) -> pd.DataFrame:
+    """What more ponder steps bring, and what the choice of them is worth, by arm and difficulty.
+
+    The return with N steps less that with 1, with the most less that with N, and by the own rule less that with its
+    steps shuffled (`from`, `to`): paired by seed, in the worlds that both played.
+    """
+    frozen = study.episodes[study.episodes["rule"] != TRAINING]
+    returns = frozen.pivot_table(index=[*RUN, "episode"], columns="rule", values="return", observed=True)
+    levels = frozen.groupby([*RUN, "episode"], observed=True)["difficulty"].first()
+    rows = []
+    for arm, trained in trained_steps(study).items():
+        own = returns[returns.index.get_level_values("arm") == arm]
+        most = max(steps_of(returns.columns.to_series()).values(), default=0)
+        for less, more in ((1, trained), (trained, most), (SHUFFLED, OWN_RULE)):
+            if {str(less), str(more)} <= set(returns) and (less == SHUFFLED or less < more):
+                both = own.dropna(subset=[str(less), str(more)])
+                groups = [(None, both), *both.groupby(levels.reindex(both.index))]
+                means = {level: episodes.groupby("seed").mean() for level, episodes in groups if len(episodes)}
+                for level, mean in means.items():
+                    found = statistics.difference(mean[str(more)], mean[str(less)])
+                    rows.append({"arm": arm, "from": str(less), "to": str(more), "difficulty": level, **found})
+    return pd.DataFrame(rows, columns=["arm", "from", "to", "difficulty", *statistics.ESTIMATE])

@@ -10,31 +10,23 @@ Each begins with the arm's label and the seed of the run.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from sheeprl_dnp.report.records import CONFIG, read_runs
+from sheeprl_dnp.crafter_score import ACHIEVEMENTS, PREFIX
+from sheeprl_dnp.report.records import CONFIG, NEEDED, read_runs
 from sheeprl_dnp.runs import ConfigError
-from sheeprl_dnp.studies import OWN_RULE, Plan, read_study, write_plan
+from sheeprl_dnp.studies import Plan, read_study, write_plan
 
-FILES = {
-    "runs": "runs.csv",
-    "training": "training.csv.gz",
-    "evaluation": "evaluation.csv.gz",
-    "metrics": "metrics.csv.gz",
-}
+FILES = {"runs": "runs.csv"} | {name: f"{name}.csv.gz" for name in ("training", "evaluation", "metrics")}
 RUN = ["arm", "seed"]
+TRAINING = "training"  # the `rule` of training episodes
 # Of a configuration, what a report reads: whether an agent ponders, its prior, and when its updates begin
-READ = (
-    "algo.learning_starts",
-    "algo.ponder.halting",
-    "algo.ponder.lambda_p",
-    "algo.ponder.learn_halting",
-    "algo.ponder.max_halts",
-    "algo.total_steps",
-)
+PONDER_READ = ("halting", "lambda_p", "learn_halting", "max_halts")
+READ = ("algo.learning_starts", "algo.total_steps", *(f"algo.ponder.{key}" for key in PONDER_READ))
 # What tells the world that an episode began in from others, and what such worlds are called
 WORLDS = {"board": "boards", "room": "rooms", "world_seed": "worlds"}
 
@@ -44,7 +36,7 @@ class Study:
     """A study that is read.
 
     `runs` has a row for each run of the plan, the other tables rows of the finished ones. `arm` is a category in the
-    order of the plan. Episodes of both kinds have `world` and `difficulty`, NaN where that isn't recorded.
+    order of the plan.
     """
 
     name: str
@@ -64,6 +56,32 @@ class Study:
         """The arm that the others are compared with."""
         return self.plan.labels[0]
 
+    @cached_property
+    def budget(self) -> int:
+        """The environment steps of the shortest run: training episodes count where they ended within it."""
+        return int(self.finished["steps"].min())
+
+    @cached_property
+    def episodes(self) -> pd.DataFrame:
+        """One table of the training episodes that count, whose `rule` is `TRAINING`, and of those of frozen policies.
+
+        All have `world` and `difficulty`, NaN where that isn't recorded: where one of the episodes that a run played by
+        a rule has no difficulty, none of them has.
+        """
+        training = self.training[self.training["step"] <= self.budget].rename(columns={"reward": "return"})
+        episodes = pd.concat([training.assign(rule=TRAINING), self.evaluation], ignore_index=True)
+        difficulty = episodes.get("difficulty", pd.Series(np.nan, episodes.index))
+        complete = difficulty.notna().groupby([episodes[key] for key in (*RUN, "rule")], observed=True).transform("all")
+        return episodes.assign(world=world_of(episodes), difficulty=difficulty.where(complete).astype(float))
+
+    def by_rule(self, rule: str) -> pd.DataFrame:
+        return self.episodes[self.episodes["rule"] == rule]
+
+    @cached_property
+    def plays_crafter(self) -> bool:
+        """Whether the achievements of its episodes are those of Crafter: other environments have others, or none."""
+        return {name for name in self.episodes if name.startswith(PREFIX)} == {PREFIX + name for name in ACHIEVEMENTS}
+
     @property
     def kind_of_world(self) -> str:
         return next((kind for key, kind in WORLDS.items() if key in self.evaluation), "worlds")
@@ -76,29 +94,30 @@ class Study:
 
 
 def load(folder: Path) -> Study:
-    """The study in a folder, running or published.
+    """The study in a folder.
 
     Raises:
-        ConfigError: there is none, or a published table can't be read.
+        ConfigError: there is none, or a table of a published one is missing or damaged.
     """
     plan = read_study(folder)
     if (folder / FILES["runs"]).is_file():
         tables = {name: _read(folder / file, name) for name, file in FILES.items()}
-        reasons = tables["runs"].set_index(_names(tables["runs"]))["problems"]
-        tables["runs"] = tables["runs"].drop(columns="problems")
+        reasons = tables["runs"].set_index(run_names(tables["runs"]))["problems"]
         in_order = reasons.reindex([run.name for run in plan.runs(folder)]).dropna()
         problems = in_order.rename("reason").rename_axis("run").reset_index()
     else:
         tables, problems = read_runs(folder, plan)
-    tables = {name: _in_order(table, plan) for name, table in tables.items()}
-    for name in ("training", "evaluation"):
-        tables[name] = _with_worlds(tables[name])
+    arms = pd.CategoricalDtype(plan.labels, ordered=True)
+    tables = {
+        name: table.astype({"arm": arms}).sort_values(RUN, kind="stable", ignore_index=True)
+        for name, table in tables.items()
+    }
     return Study(folder.resolve().name, plan, **tables, problems=problems)
 
 
-def _in_order(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    arms = pd.Categorical(table["arm"], plan.labels, ordered=True)
-    return table.assign(arm=arms).sort_values(RUN, kind="stable", ignore_index=True)
+def world_of(episodes: pd.DataFrame) -> pd.Series:
+    """What tells the world that each began in from others; NaN where that isn't recorded."""
+    return episodes.reindex(columns=list(WORLDS)).bfill(axis=1).iloc[:, 0]
 
 
 def publish(study: Study, folder: Path) -> None:
@@ -106,20 +125,16 @@ def publish(study: Study, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_plan(folder / "study.yaml", study.plan)
     reasons = study.problems.groupby("run")["reason"].agg("; ".join)
-    tables = {
-        "runs": _differing(study.runs).assign(problems=_names(study.runs).map(reasons)),
-        "training": study.training,
-        "evaluation": study.evaluation,
-        "metrics": study.metrics,
-    }
-    for name, table in tables.items():
-        shown = table.drop(columns=["world"], errors="ignore").dropna(axis="columns", how="all")
+    runs = _differing(study.runs).assign(problems=run_names(study.runs).map(reasons))
+    for name, file in FILES.items():
+        table = runs if name == "runs" else getattr(study, name)
         # No time of writing in the archive: the same study gives the same file
-        compression = {"method": "gzip", "mtime": 0} if FILES[name].endswith(".gz") else None
-        shown.to_csv(folder / FILES[name], index=False, float_format="%.12g", compression=compression)
+        compression = {"method": "gzip", "mtime": 0} if file.endswith(".gz") else None
+        shown = table.dropna(axis="columns", how="all")
+        shown.to_csv(folder / file, index=False, float_format="%.12g", compression=compression)
 
 
-def _names(runs: pd.DataFrame) -> pd.Series:
+def run_names(runs: pd.DataFrame) -> pd.Series:
     """As `studies.Run.name`."""
     return runs["arm"].astype(str) + " seed " + runs["seed"].astype(str)
 
@@ -127,37 +142,21 @@ def _names(runs: pd.DataFrame) -> pd.Series:
 def _differing(runs: pd.DataFrame) -> pd.DataFrame:
     """Without the keys of the configurations that no run changes and no report reads."""
     unread = [name for name in runs if name.startswith(CONFIG) and name.removeprefix(CONFIG) not in READ]
-    same = [
-        name for name in unread if runs[name].nunique(dropna=False) == 1 or (runs[name] == runs["seed"].map(str)).all()
-    ]
+    seeds = runs["seed"].map(str)
+    same = [name for name in unread if runs[name].nunique(dropna=False) == 1 or (runs[name] == seeds).all()]
     return runs.drop(columns=same)
 
 
 def _read(path: Path, name: str) -> pd.DataFrame:
-    # The values of configurations, like `true` or `0.10`, are text
-    columns = pd.read_csv(path, nrows=0).columns if name == "runs" and path.is_file() else []
-    text = {column: str for column in columns if column.startswith(CONFIG)}
-    text |= {name: str for name in ("arm", "rule", "flops_per_action", "machines", "problems")}
     try:
-        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+        # The values of configurations, like `true` or `0.10`, are text
+        columns = pd.read_csv(path, nrows=0).columns if name == "runs" else []
+        text = [*(column for column in columns if column.startswith(CONFIG)), "rule", "flops_per_action", "machines"]
+        types = dict.fromkeys(["arm", "problems", *text], str)
+        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
     except (OSError, ValueError, EOFError) as error:
         raise ConfigError(f"`{path}` can't be read: {' '.join(str(error).split())}.") from error
-    needed = {"runs": ["steps", "problems"], "evaluation": ["rule", "return"], "training": ["step", "reward"]}
-    missing = [column for column in [*RUN, *needed.get(name, [])] if column not in table]
-    if missing and missing != ["problems"]:
-        raise ConfigError(f"`{path}` is not a table of a study: it has no `{missing[0]}`.")
-    return table.reindex(columns=[*table.columns, *missing])
-
-
-def _with_worlds(episodes: pd.DataFrame) -> pd.DataFrame:
-    """With `world` and `difficulty`: of a run whose episodes don't all have a difficulty, none has."""
-    known = [name for name in WORLDS if name in episodes]
-    world = episodes[known].bfill(axis=1).iloc[:, 0] if known else np.nan
-    difficulty = episodes.get("difficulty", pd.Series(np.nan, episodes.index))
-    groups = [episodes[name] for name in (*RUN, "rule") if name in episodes]
-    complete = difficulty.notna().groupby(groups, observed=True).transform("all")
-    return episodes.assign(world=world, difficulty=difficulty.where(complete))
-
-
-def own_rule(evaluation: pd.DataFrame) -> pd.DataFrame:
-    return evaluation[evaluation["rule"] == OWN_RULE]
+    for column in [*RUN, *NEEDED[name]]:
+        if column not in table:
+            raise ConfigError(f"`{path}` is not a table of a study: it has no `{column}`.")
+    return table if "problems" in table or name != "runs" else table.assign(problems=np.nan)

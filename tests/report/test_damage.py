@@ -179,11 +179,11 @@ def test_a_study_full_of_damage_is_reported_as_far_as_it_goes(study: Path) -> No
     def seeds(arm: str, measure: str) -> list[int]:
         return results.runs.loc[arm, measure].dropna().index.tolist()
 
-    assert seeds("baseline", "training_score") == [1, 3] and seeds("fixed", "frozen_reward") == [2, 3]
-    assert seeds("ponder", "training_score") == [1, 2] and seeds("ponder", "frozen_score") == [2, 3]
+    assert seeds("baseline", "training_score") == [1, 3] and seeds("fixed", "default_return") == [2, 3]
+    assert seeds("ponder", "training_score") == [1, 2] and seeds("ponder", "default_score") == [2, 3]
     expected = score_by_hand(training(study, "ponder", 2))
     assert results.runs.loc[("ponder", 2), "training_score"] == pytest.approx(expected)
-    difference = row(results.summary, arm="ponder", measure="training_score", statistic="difference")
+    difference = row(results.rows("score", rule="training", statistic="difference"), arm="ponder", than="baseline")
     assert difference["n"] == 1  # only seed 1 is common
 
 
@@ -194,7 +194,9 @@ def test_an_arm_without_a_finished_run_leaves_the_others_reported(tmp_path: Path
     text = (tmp_path / "report" / "report.md").read_text()
     assert "2 of 3 runs are finished" in text and "- baseline seed 1: missing" in text
     assert "(1 seed)" in text and "nan" not in text.lower() and "baseline has no configuration" in text
-    assert set(rows(results.summary, arm="ponder", measure="training_score")["statistic"]) == {"mean", "iqm"}
+    scores = rows(results.main_table(), measure="score", rule="training")
+    assert set(rows(scores, arm="ponder")["statistic"]) == {"mean", "iqm"}
+    assert set(rows(scores, arm="fixed")["than"].dropna()) == {"ponder"}
     assert {path.stem for path in (tmp_path / "report").glob("*.png")} == FIGURES
 
 

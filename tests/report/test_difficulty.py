@@ -29,31 +29,35 @@ def test_an_environment_with_difficulties_is_reported_by_difficulty(graded: Path
     runs = [read(run_folder(graded, "ponder", seed) / "evaluation_default.json")["episodes"] for seed in (1, 2, 3)]
     for level in (1, 2, 3, 4):
         for measure in ("return", "ponder_steps", "first_ponder_steps"):
-            found = row(results.by_rule, arm="ponder", rule="default", difficulty=level, measure=measure)
+            found = row(results.rows(measure, rule="default", difficulty=level), arm="ponder")
             seeds = [fmean(e[measure] for e in run if e["difficulty"] == level) for run in runs]
-            assert found["value"] == pytest.approx(fmean(seeds)) and (found["n"], found["episodes"]) == (3, 9)
+            assert found["value"] == pytest.approx(fmean(seeds)) and found["n"] == 3
+        assert results.counts.loc[("ponder", level), "episodes"] == 9
         ours, others = (
-            row(results.by_rule, arm=arm, rule="default", difficulty=level, measure="return")["value"]
+            row(results.rows("return", rule="default", difficulty=level), arm=arm)["value"]
             for arm in ("ponder", "baseline")
         )
-        difference = row(results.differences_by_difficulty, arm="ponder", difficulty=level)
-        assert difference["value"] == pytest.approx(ours - others)
-    assert "baseline" not in set(results.differences_by_difficulty["arm"])
-    hardest = [row(results.by_rule, arm="fixed", rule=str(n), difficulty=4, measure="return")["value"] for n in FORCED]
+        differences = results.rows("return", rule="default", statistic="difference", difficulty=level)
+        assert row(differences, arm="ponder", than="baseline")["value"] == pytest.approx(ours - others)
+        assert "baseline" not in set(differences["arm"])
+    hardest = [row(results.rows("return", rule=str(n), difficulty=4), arm="fixed")["value"] for n in FORCED]
     assert hardest == sorted(hardest)  # as it was made: more steps, more return
 
 
 def test_whether_the_steps_follow_the_difficulty_is_told_by_run(results: Results) -> None:
-    rhos = rows(results.correlations, arm="ponder").set_index("of")["value"]
-    assert 0.9 < rhos["episodes"] < 1
-    assert rhos["means"] == pytest.approx(1) and rhos["first_means"] == pytest.approx(-1)
-    assert set(results.correlations["arm"]) == {"ponder"}  # the steps of the others never vary
+    found = results.rows(rule="default")
+    rhos = found[found["measure"].str.startswith("spearman")].set_index("measure")
+    assert 0.9 < rhos["value"]["spearman_of_episodes"] < 1
+    assert rhos["value"]["spearman_of_means"] == pytest.approx(1)
+    assert rhos["value"]["spearman_of_first_means"] == pytest.approx(-1)
+    assert set(rhos["arm"]) == {"ponder"}  # the steps of the others never vary
 
 
 def test_arms_are_compared_with_each_other_where_it_is_hardest(graded: Path, results: Results) -> None:
-    hardest = "reward of an episode of the highest difficulty, 4, frozen policy"
-    assert set(results.between_arms["measure"]) == {"reward of an episode, frozen policy", hardest}
-    for _, pair in rows(results.between_arms, measure=hardest).iterrows():
+    assert "Return of an episode of the highest difficulty, 4, frozen policy:" in markdown(results, {})
+    pairs = results.rows("return", rule="default", statistic="difference", difficulty=4)
+    assert len(pairs) == 3
+    for _, pair in pairs.iterrows():
         means = {name: [] for name in (pair["arm"], pair["than"])}
         for name, seeds in means.items():
             for seed in (1, 2, 3):
@@ -113,12 +117,12 @@ def test_rules_that_were_played_in_no_common_world_are_not_compared(tmp_path: Pa
         path = run_folder(study, "ponder", seed) / "evaluation_shuffled.json"
         change(path, episodes=[e | {"seed": e["seed"] + 1000} for e in read(path)["episodes"]])
     results = results_of(study)
-    assert len(rows(results.by_rule, arm="ponder", rule="shuffled", difficulty=None, measure="return")) == 1
+    assert len(results.rows("return", arm="ponder", rule="shuffled")) == 1
     assert "shuffled" not in set(results.gains["from"])
 
 
 def test_the_learning_curves_are_drawn_by_difficulty(graded: Path, results: Results) -> None:
-    curves = rows(results.learning_curves, arm="ponder").dropna(subset="difficulty")
+    curves = results.rows("learning_curve", arm="ponder", rule="training", by=("difficulty", "step"))
     assert sorted(curves["difficulty"].unique()) == [1, 2, 3, 4]
     records = [training(graded, "ponder", seed) for seed in (1, 2, 3)]
     for level, curve in curves.groupby("difficulty"):
@@ -134,8 +138,7 @@ def test_the_worlds_of_a_difficulty_are_counted(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study", seeds=1, budget=1000, difficulty=True)
     path = run_folder(study, "ponder", 1) / "evaluation_default.json"
     change(path, episodes=[episode | {"board": episode["seed"] // 8} for episode in read(path)["episodes"]])
-    levels = rows(results_of(study).by_rule, arm="ponder", rule="default", measure="return").dropna(subset="difficulty")
-    assert levels["worlds"].tolist() == [2, 2, 2, 2]
+    assert results_of(study).counts.loc["ponder", "worlds"].tolist() == [2, 2, 2, 2]
     text = markdown(results_of(study), {})
     assert "| ponder | 1 | 3 (2) | " in text and "| episodes (boards) |" in text
 

@@ -10,12 +10,12 @@ import pytest
 from matplotlib.image import imread
 
 from sheeprl_dnp.crafter_score import ACHIEVEMENTS
-from sheeprl_dnp.report.curves import bin_size
-from sheeprl_dnp.report.figures import cost, forced_steps, halting, learning_curves, reference_curves
-from sheeprl_dnp.report.frozen import mean_of
+from sheeprl_dnp.report.frozen_figures import cost, forced_steps
+from sheeprl_dnp.report.measures import bin_size
 from sheeprl_dnp.report.results import Results
+from sheeprl_dnp.report.training_figures import halting, learning_curves, reference_curves
 
-from .synthetic import ARMS, MAX_HALTS, change, read, results_of, row, rows, run_folder, training
+from .synthetic import ARMS, MAX_HALTS, change, read, results_of, row, run_folder, training
 
 FIGURES = {"learning_curves", "success_rates", "halting", "forced_steps", "cost"}
 REFERENCES = {f"{name} (Hafner 2021)" for name in ("Random", "PPO", "Rainbow", "DreamerV2")}
@@ -31,12 +31,12 @@ def test_the_figures_are_pictures(whole: Path, results: Results) -> None:
 
 
 def test_the_learning_curve_has_the_mean_of_each_bin(whole: Path, results: Results) -> None:
-    assert results.bin == 500
+    assert results.as_json()["bin"] == 500
     seeds = []
     for seed in (1, 2, 3):
         inside = [e for e in training(whole, "ponder", seed) if 3000 < e["step"] <= 3500]
         seeds.append([sum(e[f"achievement_{name}"] > 0 for name in ACHIEVEMENTS) - 0.9 for e in inside])
-    point = row(results.learning_curves, arm="ponder", difficulty=None, step=3500)
+    point = row(results.rows("learning_curve", rule="training", by=("step",)), arm="ponder", step=3500)
     assert point["value"] == pytest.approx(fmean(fmean(values) for values in seeds if values))
 
 
@@ -49,12 +49,18 @@ def labels(figure) -> set[str]:
     return {line.get_label() for line in figure.axes[0].get_lines()}
 
 
+def longer(results: Results) -> Results:
+    """As if its runs were as long as the published ones."""
+    study = results.study
+    return replace(results, study=replace(study, runs=study.runs.assign(steps=1_000_000)))
+
+
 def test_the_published_curves_are_drawn_beside_runs_of_their_length_alone(results: Results) -> None:
     curves = reference_curves()
     assert curves.loc[100_000, "dreamerv2_mean"] == 4.24 and curves.loc[50_000, "random_mean"] == 1.33
     assert len(curves) == 99
     assert labels(learning_curves(results)) == set(ARMS)
-    assert labels(learning_curves(replace(results, budget=1_000_000))) == {*ARMS, *REFERENCES}
+    assert labels(learning_curves(longer(results))) == {*ARMS, *REFERENCES}
 
 
 def test_the_learning_curve_is_also_drawn_by_the_computation_of_the_training(results: Results) -> None:
@@ -80,23 +86,24 @@ def test_each_arm_has_its_own_panel_of_forced_steps(results: Results) -> None:
     assert [panel.get_title() for panel in panels] == ["ponder", "fixed"]
     for panel, arm in zip(panels, ("ponder", "fixed"), strict=True):
         line = next(line for line in panel.get_lines() if list(line.get_xdata()) == [1, 2, 4, 8])
-        returns = rows(results.by_rule, arm=arm, measure="return", difficulty=None).set_index("rule")["value"]
+        returns = results.rows("return", arm=arm, by=("rule",)).set_index("rule")["value"]
         assert list(line.get_ydata()) == pytest.approx([returns[str(n)] for n in (1, 2, 4, 8)])
 
 
 def test_halting_is_that_of_the_metrics(whole: Path, results: Results) -> None:
-    assert set(results.halting["arm"]) == {"ponder"}
-    masses = results.halting[results.halting["metric"].str.startswith("halt_mass")]
-    assert masses["metric"].nunique() == MAX_HALTS
+    logged = results.rows(by=("step",))
+    assert set(logged["arm"]) == {"ponder"}
+    masses = logged[logged["measure"].str.startswith("halt_mass")]
+    assert masses["measure"].nunique() == MAX_HALTS
     assert masses.groupby("step")["value"].sum().tolist() == pytest.approx([1] * masses["step"].nunique())
     seeds = []
     for seed in (1, 2, 3):
         with (run_folder(whole, "ponder", seed) / "metrics.csv").open() as file:
             inside = [line for line in csv.DictReader(file) if 4500 < int(line["step"]) <= 5000]
             seeds.append(fmean(float(line["Ponder/halt_mass_02"]) for line in inside))
-    assert row(masses, metric="halt_mass_02", step=5000)["value"] == pytest.approx(fmean(seeds))
+    assert row(masses, measure="halt_mass_02", step=5000)["value"] == pytest.approx(fmean(seeds))
     prior = [0.4 * 0.6**n for n in range(MAX_HALTS)]
-    assert mean_of(results.prior["ponder"]) == pytest.approx(
+    assert sum(n * p for n, p in enumerate(results.prior["ponder"], 1)) == pytest.approx(
         sum(n * p for n, p in enumerate(prior, 1)) / sum(prior), rel=1e-6
     )
 

@@ -42,40 +42,37 @@ def test_the_table_has_the_numbers_of_the_files(whole: Path, results: Results, a
     episodes = [training(whole, arm, seed) for seed in (1, 2, 3)]
     expected = {
         "training_score": [score_by_hand(run) for run in episodes],
-        "training_reward": [fmean(e["reward"] for e in run) for run in episodes],
+        "training_return": [fmean(e["reward"] for e in run) for run in episodes],
         "training_episodes": [len(run) for run in episodes],
-        "frozen_score": frozen(whole, arm, "score"),
-        "frozen_reward": frozen(whole, arm, "mean_return"),
-        "frozen_ponder_steps": frozen(whole, arm, "mean_ponder_steps"),
+        "default_score": frozen(whole, arm, "score"),
+        "default_return": frozen(whole, arm, "mean_return"),
+        "default_ponder_steps": frozen(whole, arm, "mean_ponder_steps"),
     }
     table = pd.read_csv(whole / "report" / "table.csv")
-    for measure, seeds in expected.items():
-        mean = row(table, arm=arm, measure=measure, statistic="mean")
-        assert mean["value"] == pytest.approx(fmean(seeds)) and mean["n"] == 3, measure
-        assert min(seeds) - 1e-9 <= mean["low"] <= mean["high"] <= max(seeds) + 1e-9, measure
-        std = row(table, arm=arm, measure=measure, statistic="std")
-        assert std["value"] == pytest.approx(pstdev(seeds)), measure
-        assert results.runs.loc[arm, measure].tolist() == pytest.approx(seeds), measure
+    for name, seeds in expected.items():
+        rule, measure = name.split("_", 1)
+        mean = row(table, arm=arm, rule=rule, measure=measure, statistic="mean")
+        assert mean["value"] == pytest.approx(fmean(seeds)) and mean["n"] == 3, name
+        assert min(seeds) - 1e-9 <= mean["low"] <= mean["high"] <= max(seeds) + 1e-9, name
+        std = row(table, arm=arm, rule=rule, measure=measure, statistic="std")
+        assert std["value"] == pytest.approx(pstdev(seeds)), name
+        assert results.runs.loc[arm, name].tolist() == pytest.approx(seeds), name
 
 
 def test_arms_are_compared_with_the_first_arm(whole: Path, results: Results) -> None:
     own, base = frozen(whole, "ponder", "mean_return"), frozen(whole, "baseline", "mean_return")
     pairs = [(a > b) + (a == b) / 2 for a in own for b in base]
-    compared = rows(results.summary, arm="ponder", measure="frozen_reward").set_index("statistic")["value"]
+    table = rows(results.main_table(), rule="default", measure="return")
+    compared = rows(table, arm="ponder").drop_duplicates("statistic").set_index("statistic")["value"]
     assert compared["improvement"] == pytest.approx(fmean(pairs))
     assert compared["difference"] == pytest.approx(fmean(own) - fmean(base))
-    assert set(rows(results.summary, arm="baseline")["statistic"]) == {"mean", "iqm", "std"}  # not with itself
+    assert set(rows(table, arm="baseline")["statistic"]) == {"mean", "iqm", "std"}  # not with itself
 
 
 def test_arms_are_compared_with_each_other(whole: Path, results: Results) -> None:
-    measures = {
-        "score of the training episodes (%)": "training_score",
-        "reward of an episode, frozen policy": "frozen_reward",
-    }
-    assert set(results.between_arms["measure"]) == set(measures)
-    for title, measure in measures.items():
-        means = rows(results.summary, measure=measure, statistic="mean").set_index("arm")["value"]
-        pairs = rows(results.between_arms, measure=title).set_index(["arm", "than"])
+    for measure, rule in (("score", "training"), ("return", "default")):
+        means = results.rows(measure, rule=rule).set_index("arm")["value"]
+        pairs = results.rows(measure, rule=rule, statistic="difference").set_index(["arm", "than"])
         assert list(pairs.index) == [("ponder", "baseline"), ("fixed", "baseline"), ("fixed", "ponder")]
         for (arm, other), pair in pairs.iterrows():
             assert pair["value"] == pytest.approx(means[arm] - means[other], abs=1e-8) and pair["n"] == 3
@@ -87,7 +84,7 @@ def test_arms_are_compared_with_each_other(whole: Path, results: Results) -> Non
 def test_an_arm_without_runs_is_compared_with_no_other(study: Path) -> None:
     for seed in (1, 2, 3):
         shutil.rmtree(run_folder(study, "ponder", seed))
-    pairs = rows(results_of(study).between_arms, measure="reward of an episode, frozen policy")
+    pairs = results_of(study).rows("return", rule="default", statistic="difference")
     assert pairs[["arm", "than"]].to_numpy().tolist() == [["fixed", "baseline"]]
 
 
@@ -123,7 +120,7 @@ def test_the_report_says_all_of_it(whole: Path, results: Results) -> None:
     ):
         assert said in text
     assert "Not reported" not in text
-    mean = row(results.summary, arm="ponder", measure="training_score", statistic="mean")
+    mean = row(results.rows("score", rule="training"), arm="ponder")
     assert "{value:,.2f} [{low:,.2f}, {high:,.2f}]".format(**mean) in text
 
 
@@ -132,8 +129,8 @@ def test_results_are_json_without_nan(whole: Path, results: Results) -> None:
         raise AssertionError(constant)
 
     content = json.loads((whole / "report" / "results.json").read_text(), parse_constant=refuse)
-    found = row(pd.DataFrame(content["summary"]), arm="fixed", measure="training_score", statistic="mean")
-    expected = row(results.summary, arm="fixed", measure="training_score", statistic="mean")
+    keys = {"arm": "fixed", "measure": "score", "rule": "training", "statistic": "mean"}
+    found, expected = row(pd.DataFrame(content["estimates"]), **keys), row(results.estimates, **keys)
     assert found["value"] == pytest.approx(expected["value"], rel=1e-9)
     assert content["arms"] == list(ARMS) and content["worlds"]["met_in_training"] == 0
     assert [run["seed"] for run in content["runs"] if run["arm"] == "ponder"] == [1, 2, 3]
@@ -153,7 +150,7 @@ def test_equal_numbers_of_episodes_are_compared(study: Path) -> None:
 def test_runs_of_different_lengths_are_compared_within_the_shortest(study: Path) -> None:
     change(run_folder(study, "ponder", 1) / "finished.json", steps=6000)
     results = results_of(study)
-    assert results.budget == 6000
+    assert results.study.budget == 6000
     expected = score_by_hand(training(study, "baseline", 3, budget=6000))
     assert results.runs.loc[("baseline", 3), "training_score"] == pytest.approx(expected)
     text = markdown(results, {})
@@ -169,7 +166,7 @@ def test_a_run_without_an_episode_within_the_shortest_is_reported_without_them(s
     (problem,) = results.problems.to_dict("records")
     assert problem["run"] == "fixed seed 2" and "none of its episodes ended within the first 2,000" in problem["reason"]
     assert results.runs.loc["fixed", "training_score"].dropna().index.tolist() == [1, 3]
-    assert results.runs.loc["fixed", "frozen_score"].dropna().index.tolist() == [1, 2, 3]
+    assert results.runs.loc["fixed", "default_score"].dropna().index.tolist() == [1, 2, 3]
 
 
 def test_a_resumed_run_counts_its_episodes_once(study: Path) -> None:

@@ -1,0 +1,141 @@
+"""Figures of what changes in a training: the return by environment steps and computation, and the halting."""
+
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sheeprl_dnp.report.measures import MASS, bin_size, flops_by_step
+from sheeprl_dnp.report.plotting import GREY, band, by_arm, in_thousands, legend, new_figure, ordered_style, wrapped
+from sheeprl_dnp.report.results import Results
+from sheeprl_dnp.report.tables import TRAINING
+
+# Greys, told apart by their dashes
+REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
+    "random": ("Random", {"color": "#999999", "linestyle": ":"}),
+    "ppo": ("PPO", {"color": "#777777", "linestyle": "-."}),
+    "rainbow": ("Rainbow", {"color": "#777777", "linestyle": "--"}),
+    "dreamerv2": ("DreamerV2", {"color": "#444444", "linestyle": (0, (8, 2))}),
+}
+COLUMNS = 3  # of panels, at most
+
+
+def reference_curves() -> pd.DataFrame:
+    """The published mean rewards on Crafter by the end step of the bin (Hafner 2021; see the head of the file)."""
+    with files("sheeprl_dnp.report").joinpath("reference_curves.csv").open() as file:
+        return pd.read_csv(file, comment="#", index_col="bin_end_step")
+
+
+def learning_curves(results: Results) -> Figure | None:
+    """The mean return of the training episodes by environment steps, and by the computation that they took.
+
+    With the published curves, in grey, where the study is as long as they are.
+    """
+    curves = results.rows("learning_curve", by=("step",), rule=TRAINING)
+    if curves.empty:
+        return None
+    knows_flops = bool(results.rows("training_flops").size)
+    figure, [panels] = new_figure(6 + 5 * knows_flops, 4.8, 1, 1 + knows_flops, sharey=True)
+    for by_flops, panel in enumerate(panels):
+        _draw(panel, results, curves, by_flops=bool(by_flops))
+    if results.has_published_budget:
+        for key, (name, style) in REFERENCES.items():
+            reference = reference_curves()[f"{key}_mean"]
+            panels[0].plot(reference.index, reference, linewidth=1.2, zorder=1, label=f"{name} (Hafner 2021)", **style)
+    panels[0].set_ylabel("achievements unlocked - 0.9" if results.study.plays_crafter else "return of an episode")
+    updates = "; dashed: another number of gradient steps" if _updates(results).nunique() > 1 else ""
+    title = f"Training episodes by bins of {bin_size(results.study.budget):,} steps"
+    figure.suptitle(f"{title}: mean over seeds, 95 % interval{updates}", fontsize=10)
+    legend(figure, panels[0])
+    return figure
+
+
+def learning_curves_by_difficulty(results: Results) -> Figure | None:
+    """A panel for each difficulty: who solves what by when."""
+    curves = results.rows("learning_curve", by=("difficulty", "step"), rule=TRAINING)
+    levels = sorted(curves["difficulty"].unique())
+    if not levels:
+        return None
+    columns = min(len(levels), COLUMNS)
+    rows = -(-len(levels) // columns)
+    figure, axes = new_figure(4 * columns, 3.4 * rows + 0.8, rows, columns, sharey=True)
+    for panel, level in zip(axes.flat, levels, strict=False):
+        _draw(panel, results, curves[curves["difficulty"] == level])
+        panel.set(title=f"difficulty {level:g}")
+    for panel in axes.flat[len(levels) :]:
+        panel.set_visible(False)
+    for panel in axes[:, 0]:
+        panel.set_ylabel("return of a training episode")
+    legend(figure, axes[0, 0])
+    return figure
+
+
+def _draw(axes: Axes, results: Results, curves: pd.DataFrame, by_flops: bool = False) -> None:
+    """Dashed: an arm with another number of gradient steps than the first one."""
+    updates = _updates(results)
+    for arm, points, style in by_arm(results.arms, curves):
+        x = flops_by_step(results.study, arm, results.runs.loc[arm], points["step"]) if by_flops else points["step"]
+        band(axes, x, points, **style, linestyle="--" if updates.get(arm, 1) != 1 else "-")
+    axes.set(xlabel="FLOPs of the training until then" if by_flops else "environment steps", xlim=(0, None))
+    in_thousands(axes)
+
+
+def _updates(results: Results) -> pd.Series:
+    """The gradient steps of each arm, to those of the first one: 1 where they differ by no more than 1 %."""
+    means = results.rows("gradient_steps").set_index("arm")["value"]
+    ratios = means / means.get(results.study.first, np.nan)
+    return ratios.where((ratios - 1).abs() > 0.01, 1)
+
+
+def halting(results: Results) -> Figure | None:
+    """Over the training: above, the probability to halt at each ponder step; below, the ponder steps of an action."""
+    rows = results.rows(by=("step",))
+    arms = [arm for arm in results.arms if arm in set(rows["arm"])]
+    if not arms:
+        return None
+    figure, axes = new_figure(3.5 + 4 * len(arms), 6.5, 2, len(arms), sharex=True, sharey="row")
+    for (above, below), arm in zip(axes.T, arms, strict=True):
+        own = rows[rows["arm"] == arm]
+        _halt_mass(above, own, results.prior[arm])
+        _ponder_steps(below, own, results.prior[arm])
+        above.set_title(wrapped(arm))
+        below.set_xlabel("environment steps")
+        in_thousands(below)
+    axes[0, 0].set_ylabel("probability to halt")
+    axes[1, 0].set_ylabel("ponder steps of an action")
+    beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+    axes[0, -1].legend(**beside, title="at ponder step", reverse=True)
+    axes[1, -1].legend(**beside)
+    return figure
+
+
+def _halt_mass(axes: Axes, own: pd.DataFrame, prior: list[float]) -> None:
+    """Stacked, with dashed lines where the stack of the prior has its borders."""
+    masses = own[own["measure"].str.startswith(MASS)].pivot(index="measure", columns="step", values="value")
+    masses = masses.dropna(axis=1)
+    colours = [ordered_style(index, len(masses))["color"] for index in range(len(masses))]
+    labels = [str(int(name.removeprefix(MASS))) for name in masses.index]
+    axes.stackplot(masses.columns, masses.to_numpy(), colors=colours, labels=labels, edgecolor="white", linewidth=0.5)
+    for border, label in zip(np.cumsum(prior)[:-1], ["prior", *[None] * len(prior)], strict=False):
+        axes.axhline(border, color="black", linestyle="--", linewidth=1, label=label)
+    axes.set(ylim=(0, 1), xlim=(masses.columns[0], masses.columns[-1]) if masses.shape[1] > 1 else None)
+
+
+def _ponder_steps(axes: Axes, own: pd.DataFrame, prior: list[float]) -> None:
+    metrics = {name: rows for name, rows in own.groupby("measure")}
+    low, high = (metrics.get(f"expected_steps_p{percentile}") for percentile in (10, 90))
+    if low is not None and high is not None:
+        style = {"color": "#0072B2", "alpha": 0.15, "linewidth": 0, "label": "of 80 % of the states"}
+        axes.fill_between(low["step"], low["value"], high["value"], **style)
+    styles = {
+        "expected_steps": {"color": "#0072B2", "marker": "o", "label": "expected, in imagination"},
+        "player_steps": {"color": "#D55E00", "marker": "s", "label": "taken by the player"},
+    }
+    for name in styles.keys() & metrics.keys():
+        band(axes, metrics[name]["step"], metrics[name], **styles[name])
+    mean = np.dot(prior, range(1, len(prior) + 1))
+    axes.axhline(mean, color=GREY, linestyle="--", linewidth=1, label="mean of the prior")
+    axes.set_ylim(1, len(prior))
