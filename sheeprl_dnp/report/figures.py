@@ -21,7 +21,7 @@ CAPTIONS: dict[Callable[[Results], Figure | None], str] = {
     frozen_figures.cost: "Return of the frozen policy against cost: small marks are seeds, large ones their mean",
     training_figures.learning_curves_by_difficulty: "Learning curves of the training episodes of each difficulty: "
     f"{MEANS}",
-    frozen_figures.difficulty: f"Return and ponder steps of the frozen policy by the difficulty of the episode: {MEANS}",
+    frozen_figures.difficulty: f"Return and ponder steps of the frozen policy by the episode's difficulty: {MEANS}",
     frozen_figures.forced_steps_by_difficulty: "Return against a forced number of ponder steps, for each difficulty",
 }
 

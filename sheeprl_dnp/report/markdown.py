@@ -93,7 +93,7 @@ def unpaired(results: Results) -> list[str]:
     """Which arms' differences are of fewer runs than the arm has, since the first arm lacks their seeds."""
     first, said = results.study.first, []
     for rule, part in {TRAINING: "training", OWN_RULE: "frozen"}.items():
-        known = results.values.query("measure == 'return' and rule == @rule and difficulty.isna()")
+        known = results.values[results.values["rule"] == rule].query("measure == 'return' and difficulty.isna()")
         has = known.pivot(index="arm", columns="seed", values="value").reindex(results.arms).notna()
         own, shared = has.sum(axis=1), (has & has.loc[first]).sum(axis=1)
         for arm in results.arms[1:] if own[first] else []:
