@@ -11,7 +11,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from sheeprl.algos.dreamer_v3 import dreamer_v3
 
 from sheeprl_dnp.costs import report_costs
@@ -19,7 +20,7 @@ from sheeprl_dnp.dreamer_v3_ponder import dreamer_v3_ponder
 from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
 from sheeprl_dnp.dreamer_v3_ponder.recorder import train_recorded
 from sheeprl_dnp.envs.worlds import check_training_seed
-from sheeprl_dnp.resume import overrides_not_taken, resumed_config
+from sheeprl_dnp.resume import check_choices, overrides_not_taken, resumed_config, without_hydra
 from sheeprl_dnp.runs import ConfigError, causes, check_resume, check_writable
 
 ALGORITHMS = {"dreamer_v3": dreamer_v3, "dreamer_v3_ponder": dreamer_v3_ponder}
@@ -86,6 +87,7 @@ def check(config: DictConfig) -> None:
     Raises:
         ConfigError: it can't be run as it is configured.
     """
+    check_complete(config)
     if config.algo.name not in ALGORITHMS:
         names = " or ".join(f"`{name}`" for name in ALGORITHMS)
         raise ConfigError(f"`algo.name={config.algo.name}` is not allowed here: experiments `dnp_...` are of {names}.")
@@ -93,9 +95,22 @@ def check(config: DictConfig) -> None:
         check_ponder_config(config.algo)
     if config.checkpoint.resume_from:
         check_resume(config)
+        check_choices(config)
         config = resumed_config(config)
     check_training_seed(config)
     check_writable(config.log_root)
+
+
+def check_complete(config: DictConfig) -> None:
+    """
+    Raises:
+        ConfigError: a key has no value, or one that comes from where there is none, as an environment variable.
+    """
+    try:
+        OmegaConf.to_container(without_hydra(config), resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        reason = str(error.msg or error).splitlines()[0].replace("KeyError raised while resolving interpolation: ", "")
+        raise ConfigError(f"`{error.full_key}` has no value: {reason.strip(chr(34))}.") from error
 
 
 def sentence(failure: BaseException) -> str | None:

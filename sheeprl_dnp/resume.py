@@ -8,14 +8,37 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from sheeprl.cli import resume_from_checkpoint
 
+from sheeprl_dnp.runs import ConfigError, load_run_config
+
 SHOWN = 3  # keys of a choice of a group
 
 
 def resumed_config(config: DictConfig) -> DictConfig:
     """The configuration with which a run goes on, from that of the command that resumes it."""
-    composed = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     with warnings.catch_warnings(action="ignore"):  # SheepRL gives them when it resumes
-        return resume_from_checkpoint(composed)
+        return resume_from_checkpoint(without_hydra(config))
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+
+
+def check_choices(config: DictConfig) -> None:
+    """Checks that the run's configuration, merged over that of the command, leaves no key of what it doesn't take.
+
+    Raises:
+        ConfigError: it leaves some to a class that doesn't know them.
+    """
+    wanted, kept = leaves(without_hydra(config)), leaves(resumed_config(config))
+    own = leaves(load_run_config(config.checkpoint.resume_from))
+    for key in (key for key in kept if key.endswith("._target_") and key in wanted and wanted[key] != kept[key]):
+        section = key.removesuffix("_target_")
+        foreign = [name for name in kept if name.startswith(section) and name not in own]
+        if foreign:
+            raise ConfigError(
+                f"`{key}={wanted[key]}` can't be: the run of `checkpoint.resume_from` goes on with its own, "
+                f"`{kept[key]}`, which has no `{foreign[0].removeprefix(section)}`. Leave that choice out."
+            )
 
 
 def overrides_not_taken(config: DictConfig) -> list[str]:

@@ -185,3 +185,20 @@ def test_a_full_disk_ends_a_training_with_a_sentence_and_keeps_its_good_checkpoi
         assert "No space left on device" in message
         filler.unlink()
         assert load(last_checkpoint(disk))["iter_num"] >= 40
+
+
+def test_a_choice_that_a_resumed_run_cannot_mix_with_its_own_is_named(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///nowhere")
+    resume = [f"checkpoint.resume_from={trained}", "algo.total_steps=160"]
+    with pytest.raises(ConfigError, match=r"`metric.logger._target_=lightning.*` can't be: .* goes on with its own"):
+        check(experiment(*EXPERIMENT, *resume, "logger@metric.logger=mlflow"))
+    for without_effect in ("algo.actor.optimizer.lr=1", "optim@algo.actor.optimizer=rmsprop_tf"):
+        check(experiment(*EXPERIMENT, *resume, without_effect))
+
+
+def test_a_value_from_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(ConfigError, match="`metric.logger.tracking_uri` has no value: .*MLFLOW_TRACKING_URI"):
+        check(experiment(*EXPERIMENT, "logger@metric.logger=mlflow"))
