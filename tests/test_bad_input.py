@@ -200,5 +200,5 @@ def test_a_choice_that_a_resumed_run_cannot_mix_with_its_own_is_named(
 
 def test_a_value_from_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(ConfigError, match="`metric.logger.tracking_uri` has no value: .*MLFLOW_TRACKING_URI"):
+    with pytest.raises(ConfigError, match=r"`metric.logger.tracking_uri` has no value: .*MLFLOW_TRACKING_URI"):
         check(experiment(*EXPERIMENT, "logger@metric.logger=mlflow"))
