@@ -17,6 +17,7 @@ MODULES = {
     "score": "sheeprl_dnp.crafter_score",
     "study": "sheeprl_dnp.study.study",
     "tune": "sheeprl_dnp.study.tune",
+    "watch": "sheeprl_dnp.watch.watch",
 }
 SCRIPTS = [*MODULES, "demo", "setup", "test"]
 

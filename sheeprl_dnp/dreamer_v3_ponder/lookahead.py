@@ -53,7 +53,7 @@ class Lookahead:
         """
         if not actions.shape[1]:
             return latents.new_zeros(actions.shape)
-        outcomes = self._outcomes(latents, actions)  # [1, rows * n, L]
+        outcomes = self.outcomes(latents, actions)  # [1, rows * n, L]
         rewards = TwoHotEncodingDistribution(self.world_model.reward_model(outcomes), dims=1).mean
         continues = BernoulliSafeMode(logits=self.world_model.continue_model(outcomes)).mode
         states = torch.cat((latents.unsqueeze(0), outcomes), 1)
@@ -62,7 +62,7 @@ class Lookahead:
         returns = (rewards + self.gamma * continues * after).view(actions.shape)
         return ((returns - before.view(-1, 1)) / self.moments.scale).to(latents.dtype)
 
-    def _outcomes(self, latents: Tensor, actions: Tensor) -> Tensor:
+    def outcomes(self, latents: Tensor, actions: Tensor) -> Tensor:
         """The most probable next state of each action: `[1, rows * n, L]`."""
         rssm = self.world_model.rssm
         states = latents.unsqueeze(1).expand(-1, actions.shape[1], -1).flatten(0, 1).unsqueeze(0)

@@ -48,6 +48,7 @@ class CrafterWrapper(sheeprl_crafter.CrafterWrapper):
         if id not in IDS:
             raise ConfigError(f"`env.id={id}` must be one of {', '.join(f'`{choice}`' for choice in IDS)}.")
         super().__init__(id, screen_size, seed)
+        self.action_names = self.env.action_names
         _make_reproducible(self.env)
         _make_faster(self.env)
         gym.Env.reset(self, seed=seed)

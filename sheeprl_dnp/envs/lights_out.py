@@ -66,6 +66,8 @@ class LightsOut(gym.Env):
         self.idle_presses = null_space(self.effects)
         self.observation_space = gym.spaces.Box(-1.0, 1.0, (size * size,), np.float32)
         self.action_space = gym.spaces.Discrete(size * size)
+        self.action_names = [f"r{row} c{column}" for row, column in np.argwhere(np.ones((size, size))) + 1]
+        self.action_columns = size
         self.render_mode = "rgb_array"
         super().reset(seed=seed)
         self.world_seeds = WorldSeeds(worlds, rank)
@@ -95,10 +97,23 @@ class LightsOut(gym.Env):
 
     def render(self) -> np.ndarray:
         """uint8 [16 k, 16 k, 3]."""
-        lights = np.where(self._board.reshape(self.size, self.size, 1), ON, OFF).astype(np.uint8)
+        return self.draw(self._observation())
+
+    def draw(self, observation: np.ndarray) -> np.ndarray:
+        """The picture of any observation, also of lights between on and off, as a world model may believe in."""
+        on = (observation.reshape(self.size, self.size, 1).clip(-1, 1) + 1) / 2
+        lights = (OFF + on * np.subtract(ON, OFF)).round().astype(np.uint8)
         image = lights.repeat(CELL, 0).repeat(CELL, 1)
         image[::CELL] = image[:, ::CELL] = BORDER
         return image
+
+    def right_actions(self) -> list[int]:
+        """The presses that are part of a shortest solution of the board as it is."""
+        # A combination of presses and the board that leaves all dark, with the board in it
+        combinations = null_space(np.column_stack((self.effects, self._board)))
+        solutions = combinations[combinations[:, -1] == 1, :-1]
+        shortest = solutions[solutions.sum(1) == solutions.sum(1).min()]
+        return np.flatnonzero(shortest.any(0)).tolist()
 
     def _draw_board(self, rng: np.random.Generator) -> np.ndarray:
         while True:

@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from sheeprl_dnp.envs.sokoban_rooms import HARDEST, INNER_WALLS, draw_room, moves
+from sheeprl_dnp.envs.sokoban_rooms import HARDEST, INNER_WALLS, Room, draw_room, moves
 from sheeprl_dnp.envs.symbols import PRESENT
 from sheeprl_dnp.envs.worlds import WorldSeeds
 from sheeprl_dnp.runs import ConfigError
@@ -62,6 +62,7 @@ class Sokoban(gym.Env):
         self.size, self.boxes, self.range, self.max_moves = size, boxes, tuple(difficulty), max_moves
         self.observation_space = gym.spaces.Box(0.0, PRESENT, (4 * (size - 2) ** 2,), np.float32)
         self.action_space = gym.spaces.Discrete(4)
+        self.action_names = ["up", "down", "left", "right"]
         self.render_mode = "rgb_array"
         super().reset(seed=seed)
         self._worlds = worlds
@@ -90,24 +91,48 @@ class Sokoban(gym.Env):
         return self._observation(), float(solved), solved, truncated, self._episode | {"success": solved}
 
     def render(self) -> np.ndarray:
-        """uint8 [16 k, 16 k, 3]: a goal is larger than a box, a box than the player, so that each can be seen."""
-        walls, *others = self._planes(border=True)
-        image = np.where(walls[..., None], WALL, FLOOR).astype(np.uint8).repeat(CELL, 0).repeat(CELL, 1)
-        for places, colour, margin in zip(others, (GOAL, BOX, PLAYER), (1, 3, 5), strict=True):
-            for row, column in CELL * np.argwhere(places):
-                image[row + margin : row + CELL - margin, column + margin : column + CELL - margin] = colour
-        return image
+        """uint8 [16 k, 16 k, 3]."""
+        return self.draw(self._observation())
+
+    def draw(self, observation: np.ndarray) -> np.ndarray:
+        """The picture of any observation, also of things that are half there, as a world model may believe in.
+
+        A goal is larger than a box, a box than the player, so that each can be seen.
+        """
+        inside = (observation / PRESENT).clip(0, 1).reshape(self.size - 2, self.size - 2, 4)
+        there = np.pad(inside, ((1, 1), (1, 1), (0, 0)))
+        there[[0, -1], :, 0] = there[:, [0, -1], 0] = 1
+        there = there.repeat(CELL, 0).repeat(CELL, 1)
+        image = np.full((*there.shape[:2], 3), FLOOR, float)
+        row, column = np.indices(there.shape[:2]) % CELL
+        from_edge = np.minimum.reduce([row, column, CELL - 1 - row, CELL - 1 - column])
+        looks = zip((WALL, GOAL, BOX, PLAYER), (0, 1, 3, 5), strict=True)
+        for plane, (colour, margin) in zip(np.moveaxis(there, -1, 0), looks, strict=True):
+            image += (plane * (from_edge >= margin))[..., None] * (colour - image)
+        return image.round().astype(np.uint8)
+
+    def right_actions(self) -> list[int]:
+        """The moves that begin a way to the solved room of the fewest moves; none where there is no way."""
+        first = {self.room: 0}  # of each room that can be reached, the moves that begin its shortest ways, as bits
+        layer = first
+        while layer and not (solved := [begun for room, begun in layer.items() if room.solved]):
+            following: dict[Room, int] = {}
+            for room, begun in layer.items():
+                for number, move in enumerate(moves(self.size)):
+                    after = room.after(move)
+                    if after not in first:
+                        following[after] = following.get(after, 0) | (begun or 1 << number)
+            first |= following
+            layer = following
+        begun = np.bitwise_or.reduce(solved, initial=0) if layer else 0
+        return [number for number in range(4) if begun >> number & 1]
 
     def _observation(self) -> np.ndarray:
-        return (PRESENT * self._planes().transpose(1, 2, 0).ravel()).astype(np.float32)
-
-    def _planes(self, border: bool = False) -> np.ndarray:
-        """Walls, goals, boxes and the player: bool [4, rows, columns]."""
+        """Walls, goals, boxes and the player inside the border."""
         room, cells = self.room, range(self.size**2)
         sets = (~room.floor, room.goals, room.boxes, room.player)
-        planes = np.array([[places >> cell & 1 for cell in cells] for places in sets], bool)
-        planes = planes.reshape(4, self.size, self.size)
-        return planes if border else planes[:, 1:-1, 1:-1]
+        planes = np.array([[places >> cell & 1 for cell in cells] for places in sets]).reshape(4, self.size, self.size)
+        return (PRESENT * planes[:, 1:-1, 1:-1].transpose(1, 2, 0).ravel()).astype(np.float32)
 
 
 def check_arguments(size: int, boxes: int, difficulty: Sequence[int], max_moves: int) -> None:

@@ -1,0 +1,1 @@
+"""The page that shows what an agent sees, dreams and decides."""
