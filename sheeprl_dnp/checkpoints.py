@@ -1,12 +1,17 @@
 """What a checkpoint is of: the configuration of its run, and its agent, for whoever plays it."""
 
 import argparse
+import copy
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from lightning.fabric import Fabric
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from sheeprl.algos.dreamer_v3.agent import PlayerDV3, WorldModel
+from sheeprl.utils.env import make_env
 from sheeprl.utils.utils import dotdict
 from torch import nn
 
@@ -15,7 +20,7 @@ from sheeprl_dnp.dreamer_v3_ponder.config import ALGORITHMS, HALTING_RULES, SHUF
 from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, action_sizes, build_moments
 from sheeprl_dnp.envs.worlds import check_training_seed
 from sheeprl_dnp.learner import agent_builder
-from sheeprl_dnp.runs import MAX_SEED, ConfigError, load_run_config
+from sheeprl_dnp.runs import MAX_SEED, ConfigError, causes, load_run_config
 
 
 def steps_argument(value: str) -> str | int:
@@ -34,14 +39,18 @@ def seed_argument(value: str) -> int:
     return int(value)
 
 
-def load_config(checkpoint: str, steps: str | int | None = None, video: bool = False) -> dict[str, Any]:
+def load_config(
+    checkpoint: str, steps: str | int | None = None, video: bool = False, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
     """The configuration of the run of a checkpoint, for its evaluation.
 
     Raises:
         ConfigError: there is none, it is of another algorithm, `steps` is asked of an agent that doesn't ponder, or
-            `shuffled` of one that doesn't sample its ponder steps, or it was trained with seeds kept for evaluations.
+            `shuffled` of one that doesn't sample its ponder steps, it was trained with seeds kept for evaluations, or
+            an override can't be (see `overridden`).
     """
-    cfg = dotdict(OmegaConf.to_container(load_run_config(checkpoint, "CKPT"), resolve=True))
+    run_config = overridden(load_run_config(checkpoint, "CKPT"), overrides)
+    cfg = dotdict(OmegaConf.to_container(run_config, resolve=True))
     if cfg.algo.name not in ALGORITHMS:
         raise ConfigError(
             f"`CKPT={checkpoint}` is of the algorithm `{cfg.algo.name}`: it must be of one of {', '.join(ALGORITHMS)}."
@@ -59,6 +68,46 @@ def load_config(checkpoint: str, steps: str | int | None = None, video: bool = F
     check_training_seed(cfg)
     cfg.env.capture_video = video
     return cfg
+
+
+def overridden(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The configuration of a run whose policy is to play another environment than it was trained in.
+
+    Args:
+        overrides: of the environment, `env.key=value`, as Hydra reads them.
+
+    Raises:
+        ConfigError: one is of something else, or its policy can't play there.
+    """
+    changed = copy.deepcopy(cfg)
+    for override in overrides:
+        try:
+            parsed = OverridesParser.create().parse_override(override)
+        except HydraException as error:
+            raise ConfigError(f"`--override={override}` must be `env.key=value`.") from error
+        key = parsed.key_or_group
+        if not key.startswith("env.") or OmegaConf.select(cfg, key, default=override) is override:
+            raise ConfigError(f"`--override={override}` must be of a key `env.…` that the run has.")
+        OmegaConf.update(changed, key, parsed.value(), merge=False)
+    if overrides and spaces(changed) != spaces(cfg):
+        raise ConfigError(f"`--override={','.join(overrides)}` must leave the observations and actions as they were.")
+    return changed
+
+
+def spaces(cfg: DictConfig) -> tuple[gym.Space, gym.Space]:
+    """Of the observations and actions of a configuration.
+
+    Raises:
+        ConfigError: an environment doesn't allow it.
+    """
+    resolved = dotdict(OmegaConf.to_container(cfg, resolve=True))
+    try:
+        env = make_env(resolved, 0, 0)()
+    except Exception as error:  # whatever an environment may raise
+        refused = next((cause for cause in causes(error) if isinstance(cause, ConfigError)), None)
+        raise refused or error from error
+    env.close()
+    return env.observation_space, env.action_space
 
 
 class Agent(NamedTuple):

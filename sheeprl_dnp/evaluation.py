@@ -2,9 +2,10 @@
 
 import copy
 import json
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -242,6 +243,7 @@ def how_it_is_played(
     num_envs: int,
     episodes: int,
     dream: int | None = None,
+    overrides: Sequence[str] = (),
 ) -> Record:
     """What the results of an evaluation begin with.
 
@@ -251,6 +253,7 @@ def how_it_is_played(
         seed: of PyTorch.
         episodes: their number.
         dream: see `evaluate`.
+        overrides: see `overridden`.
     """
     rule = steps
     if steps is None:
@@ -261,6 +264,7 @@ def how_it_is_played(
         "algorithm": algo.name,
         "steps": rule,
         "dream": dream,
+        "overrides": list(overrides),
         "seed": seed,
         "worlds": worlds,
         "num_envs": num_envs,
@@ -284,6 +288,7 @@ def results_file(played: Record, *, steps: str | int | None = None) -> str:
     parts = [usual]
     parts += [f"steps_{steps}"] if steps is not None else []
     parts += [f"dream_{played['dream']}"] if played["dream"] is not None else []
+    parts += [re.sub(r"[^\w.-]+", "_", override).strip("_") for override in played["overrides"]]
     parts += [played["worlds"]] if played["worlds"] != "evaluation" else []
     parts += [played["command"]] if played["command"] != COMMAND else []
     return f"{played['checkpoint'].removesuffix('.ckpt')}.{'_'.join(parts)}.eval.json"

@@ -8,7 +8,7 @@
     attempt_<n>.json          when it was started, for how long it ran, on what machine
     costs.json                parameters and FLOPs
     metrics.csv               what was logged, by step: the pondering and the losses
-    evaluation_<rule>.json    frozen policy, by the rule that chose the ponder steps
+    evaluation_<name>.json    frozen policy: `default` by the rule that it was trained with, or see `Evaluation.name`
     finished.json             written last: the run is whole
   report/                     made from all this by `scripts/report`
 
@@ -17,7 +17,7 @@ A published study (`scripts/study FOLDER --publish`) has tables in place of `arm
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,6 +31,7 @@ from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS
 from sheeprl_dnp.runs import MAX_SEED, ConfigError, replace_file
 
 OWN_RULE = "default"  # the evaluation by the halting rule that an agent was trained with
+DREAM = "dream_"  # with a number after it, the rule of an agent that looks ahead
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=MAX_SEED)]
@@ -38,6 +39,7 @@ Text = Annotated[str, Field(min_length=1)]
 
 COUNT = "a whole number from 1"
 OVERRIDES = "a list of overrides of Hydra, `key=value`"
+COUNTS = "a list of whole numbers from 1, each once"
 STEPS = f"a list of whole numbers from 1 and `{SHUFFLED}`, each once"
 
 
@@ -61,6 +63,22 @@ class Arm(Checked):
         return re.sub(r"[^\w.]+", "_", self.label, flags=re.ASCII).strip("_")
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of a frozen policy: by what rule it acts, and where."""
+
+    rule: str  # `default`, a number of ponder steps, `shuffled`, or `dream_<n>`
+    episodes: int
+    steps: int | str | None = None  # as `scripts/evaluate --steps`
+    dream: int | None = None  # as `scripts/evaluate --dream`
+    environment: str | None = None  # the name of one of `Evaluations.environments`; None: that of the training
+    overrides: tuple[str, ...] = ()  # of that environment
+
+    @property
+    def name(self) -> str:
+        return f"{self.rule}@{self.environment}" if self.environment else self.rule
+
+
 class Evaluations(Checked):
     """The evaluations of the last checkpoint of each run."""
 
@@ -68,14 +86,33 @@ class Evaluations(Checked):
     episodes: Count = Field(100, description=COUNT)
     # Tried in turn on agents that ponder: numbers of ponder steps, and `shuffled` on those that sample them
     forced_steps: tuple[Count | Literal["shuffled"], ...] = Field((), description=STEPS)
-    # For each of them
+    # Numbers of actions: any agent then takes the best of its n most probable ones, as it foresees their outcomes (one
+    # head of discrete actions)
+    dream: tuple[Count, ...] = Field((), description=COUNTS)
+    # For each of these numbers
     forced_episodes: Count = Field(50, description=COUNT)
     worlds: str = Field("evaluation", description=f"one of {', '.join(EVALUATION_WORLDS)}")
+    # Other environments than that of the training, by name: overrides of `env.`. There, too, all this is played
+    environments: dict[str, tuple[Text, ...]] = Field({}, description="names with lists of overrides, `env.key=value`")
 
-    @field_validator("forced_steps")
+    @field_validator("forced_steps", "dream")
     @classmethod
     def _different(cls, values: tuple[int | str, ...]) -> tuple[int | str, ...]:
         return different(values)
+
+    @field_validator("environments")
+    @classmethod
+    def _named(cls, environments: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name, overrides in environments.items():
+            if not re.fullmatch(r"[\w.-]+", name):
+                raise ValueError(f"`evaluations.environments`: the name `{name}` must be of letters, digits, `.-_`.")
+            if not overrides or not all(re.match(r"env\.[\w.]+=", override) for override in overrides):
+                shown = ",".join(overrides)
+                raise ValueError(
+                    f"`evaluations.environments.{name}={shown}` must be one override or more of the environment, "
+                    "`env.key=value`."
+                )
+        return environments
 
     @field_validator("worlds")
     @classmethod
@@ -98,10 +135,14 @@ class Evaluations(Checked):
             return []
         return [steps for steps in self.forced_steps if steps != SHUFFLED or samples_halting(algo)]
 
-    def episodes_by_rule(self, algo: dict[str, Any] | None) -> dict[str, int]:
-        """How many episodes an agent of this configuration (None: unknown) plays by each rule."""
-        forced = self.forced_on(algo) if algo else []
-        return {OWN_RULE: self.episodes, **{str(steps): self.forced_episodes for steps in forced}}
+    def of(self, algo: dict[str, Any] | None) -> list[Evaluation]:
+        """Those of an agent of this configuration (None: unknown)."""
+        forced, few = self.forced_on(algo) if algo else [], self.forced_episodes
+        rules = [Evaluation(OWN_RULE, self.episodes)]
+        rules += [Evaluation(str(steps), few, steps=steps) for steps in forced]
+        rules += [Evaluation(f"{DREAM}{count}", few, dream=count) for count in self.dream]
+        places = self.environments.items()
+        return rules + [replace(rule, environment=name, overrides=where) for name, where in places for rule in rules]
 
 
 class Plan(Checked):

@@ -90,6 +90,23 @@ def test_no_evaluation_replaces_another_and_each_says_how_it_was_played(command:
         assert result["command"] == ("sheeprl-eval" if "sheeprl" in name else "scripts/evaluate")
 
 
+def test_a_policy_plays_another_environment_than_it_was_trained_in(lights: Path) -> None:
+    play(lights, "--episodes", 4, "--override", "env.wrapper.difficulty=[5,8]", "--override", "env.wrapper.slack=0")
+    name = lights.with_suffix(".episodes_4_seed_0_envs_4_cpu_env.wrapper.difficulty_5_8_env.wrapper.slack_0.eval.json")
+    played = json.loads(name.read_text())
+    assert played["overrides"] == ["env.wrapper.difficulty=[5,8]", "env.wrapper.slack=0"]
+    for episode in played["episodes"]:
+        assert 5 <= episode["difficulty"] <= 8 and episode["length"] <= episode["difficulty"]
+    for override, said in {
+        "env.wrapper.size=4": "must leave the observations and actions as they were",
+        "env.wrapper.difficulty=[1,9]": "`env.wrapper.difficulty=[1, 9]` must be two whole numbers",
+        "env.wrapper.nothing=1": "must be of a key `env.…` that the run has",
+        "algo.gamma=1": "must be of a key `env.…` that the run has",
+        "env.wrapper.size": "must be `env.key=value`",
+    }.items():
+        assert said in refused(lights, "--episodes", 4, "--override", override)
+
+
 def copied(checkpoint: Path, folder: Path, **values: object) -> Path:
     """The checkpoint in a run with other values in its configuration."""
     config = (checkpoint.parents[1] / "config.yaml").read_text()

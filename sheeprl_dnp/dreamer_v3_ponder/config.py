@@ -176,13 +176,15 @@ def has_one_head(algo: dict[str, Any], actions_dim: Sequence[int], is_continuous
     return not is_continuous and len(actions_dim) == 1 and not algo.actor.cls.endswith("MinedojoActor")
 
 
-def check_dream(count: int, algo: dict[str, Any], actions_dim: Sequence[int], is_continuous: bool) -> None:
-    """Checks that a player can take the best of so many actions.
+def check_dream(
+    count: int, algo: dict[str, Any], actions_dim: Sequence[int], is_continuous: bool, key: str = "--dream"
+) -> None:
+    """Checks that a player can take the best of so many actions, as the user asked for by `key`.
 
     Raises:
         ConfigError: it can't.
     """
     if not has_one_head(algo, actions_dim, is_continuous):
-        raise ConfigError(f"`--dream={count}` is for agents with one head of discrete actions without masks.")
+        raise ConfigError(f"`{key}={count}` is for agents with one head of discrete actions without masks.")
     if count > actions_dim[0]:
-        raise ConfigError(f"`--dream={count}` must be at most {actions_dim[0]}, the number of actions.")
+        raise ConfigError(f"`{key}={count}` must be at most {actions_dim[0]}, the number of actions.")

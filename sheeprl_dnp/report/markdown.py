@@ -11,6 +11,7 @@ from sheeprl_dnp.report.tables import TRAINING, run_names
 from sheeprl_dnp.studies import OWN_RULE
 
 NONE = "–"  # noqa: RUF001
+PAIRS = "Return of an episode, frozen policy"
 BY_DIFFICULTY = {  # headings
     "return": "return of an episode",
     "success": "success",
@@ -41,6 +42,7 @@ def markdown(results: Results, captions: dict[str, str]) -> str:
         gains=gains_table(results),
         levels=difficulty_table(results),
         correlations=correlations(results),
+        elsewhere={name: elsewhere_tables(there) for name, there in results.elsewhere.items()},
         compared=configuration.compared_seeds(results.configurations),
         left_out=LEFT_OUT,
         without=[arm for arm in results.arms if arm not in results.configurations.index.get_level_values("arm")],
@@ -110,7 +112,7 @@ def pairs_tables(results: Results) -> dict[str, pd.DataFrame]:
     hardest = frozen["difficulty"].max()
     compared = {
         "Score of the training episodes (%)": results.rows("score", statistic="difference", rule=TRAINING),
-        "Return of an episode, frozen policy": results.rows("return", statistic="difference", rule=OWN_RULE),
+        PAIRS: results.rows("return", statistic="difference", rule=OWN_RULE),
     }
     if results.counts.index.unique("difficulty").size > 1:
         title = f"Return of an episode of the highest difficulty, {hardest:g}, frozen policy"
@@ -123,18 +125,35 @@ def pairs_tables(results: Results) -> dict[str, pd.DataFrame]:
     return {title: cells for title, cells in tables.items() if len(cells)}
 
 
-def rules_table(results: Results) -> pd.DataFrame:
-    """The return of each arm that was also played by other rules than its own."""
+def title(actions: int) -> str:
+    """Of the rule that looks ahead at so many actions."""
+    return f"best of {actions}, dreamed"
+
+
+def rules_table(results: Results, alone: bool = False) -> pd.DataFrame:
+    """The return of each arm that was also played by other rules than its own, or of any (`alone`)."""
     returns = texts(results.rows("return", by=("rule",))).query("rule != @TRAINING")
     found = returns.pivot(index="arm", columns="rule", values="text")
     rules = {OWN_RULE: "own rule", SHUFFLED: "shuffled"}
     rules |= {rule: f"{n} step{'s' * (n > 1)}" for rule, n in steps_of(returns["rule"]).items()}
-    rules |= {rule: f"best of {n}, dreamed" for rule, n in lookahead(returns["rule"]).items()}
+    rules |= {rule: title(n) for rule, n in lookahead(returns["rule"]).items()}
     used = [rule for rule in rules if rule in found]
-    arms = [arm for arm in results.arms if arm in found.index and found.loc[arm].drop(OWN_RULE, errors="ignore").any()]
+    others = found.drop(columns=OWN_RULE, errors="ignore").notna().any(axis=1)
+    arms = [arm for arm in results.arms if arm in found.index and (alone or others[arm])]
     trained = [results.trained_steps.get(arm, 1) for arm in arms]
     labels = [f"{arm} (trained with N = {steps})" for arm, steps in zip(arms, trained, strict=True)]
     return found.loc[arms, used].set_axis(labels).rename_axis("arm").rename(columns=rules)
+
+
+def elsewhere_tables(results: Results) -> dict[str, pd.DataFrame]:
+    """Of the frozen policies in another environment, by their titles."""
+    tables = {
+        "Return": rules_table(results, alone=True),
+        "The arm of the line less that of the column": pairs_tables(results).get(PAIRS, pd.DataFrame()),
+        "What the one brings over the other": gains_table(results),
+        "By difficulty of the episode": difficulty_table(results),
+    }
+    return {title: cells for title, cells in tables.items() if len(cells)}
 
 
 def gains_table(results: Results) -> pd.DataFrame:
@@ -142,6 +161,8 @@ def gains_table(results: Results) -> pd.DataFrame:
     gains = texts(results.gains)
     pairs = gains["to"] + " steps less that with " + gains["from"]
     pairs = pairs.where(gains["from"] != SHUFFLED, "own rule less that with its steps shuffled")
+    for rule, n in lookahead(gains["to"]).items():
+        pairs = pairs.where(gains["to"] != rule, f"{title(n)} less by its own rule")
     levels = gains["difficulty"].map("difficulty {:g}".format, na_action="ignore").fillna("all episodes")
     lines = gains.assign(pair=pairs, level=levels).groupby(["arm", "pair", "level"], sort=False)["text"].first()
     columns = list(dict.fromkeys(levels))

@@ -126,10 +126,11 @@ def read_run(run: Run, evaluations: Evaluations, note: Callable[[str], None]) ->
         ("training", part("episodes.jsonl", lambda: _episodes(run))),
         ("metrics", part("metrics.csv", lambda: _metrics(run))),
     ]
-    for rule, episodes in evaluations.episodes_by_rule(config["algo"] if config else None).items():
-        name = f"evaluation_{rule}.json"
-        table = part(name, lambda name=name, count=episodes: _evaluation(run.load(name), count))
-        tables.append(("evaluation", None if table is None else table.assign(rule=rule)))
+    for played in evaluations.of(config["algo"] if config else None):
+        name = f"evaluation_{played.name}.json"
+        table = part(name, lambda name=name, count=played.episodes: _evaluation(run.load(name), count))
+        here = {"rule": played.rule, "environment": played.environment}
+        tables.append(("evaluation", None if table is None else table.assign(**here)))
     yield from ((name, table) for name, table in tables if table is not None)
 
 

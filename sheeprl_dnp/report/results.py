@@ -37,6 +37,7 @@ class Results:
         worlds: see `measures.worlds`.
         problems: `run`, `reason`.
         configurations: see `configuration.configurations`.
+        elsewhere: the same of each other environment that the policies were evaluated in, by its name.
     """
 
     study: Study
@@ -47,6 +48,7 @@ class Results:
     worlds: dict[str, Any]
     problems: pd.DataFrame
     configurations: pd.DataFrame
+    elsewhere: dict[str, "Results"]
 
     @property
     def arms(self) -> list[str]:
@@ -112,6 +114,10 @@ class Results:
             "counts": self.counts.reset_index(),
             "configurations": configuration.differences(self.configurations).reset_index(),
         }
+        content["elsewhere"] = {
+            name: {"worlds": there.worlds, "estimates": there.estimates, "gains": there.gains}
+            for name, there in self.elsewhere.items()
+        }
         return {key: _plain(value) for key, value in content.items()}
 
     def main_table(self) -> pd.DataFrame:
@@ -153,6 +159,7 @@ def analyse(study: Study) -> Results:
         worlds=measures.worlds(study),
         problems=pd.concat([study.problems, late], ignore_index=True),
         configurations=configuration.configurations(study),
+        elsewhere={name: analyse(study.within(name)) for name in study.environments},
     )
 
 
@@ -210,20 +217,21 @@ def lookahead(rules: pd.Series) -> dict[str, int]:
 
 
 def gains(study: Study) -> pd.DataFrame:
-    """What more ponder steps bring, and what the choice of them is worth, by arm and difficulty.
+    """What more ponder steps bring, what the choice of them is worth, and looking ahead, by arm and difficulty.
 
-    The return with N steps less that with 1, with the most less that with N, and by the own rule less that with its
-    steps shuffled (`from`, `to`): paired by seed, in the worlds that both played.
+    The return with N steps less that with 1, with the most less that with N, by the own rule less that with its steps
+    shuffled, and looking ahead less by the own rule (`from`, `to`): paired by seed, in the worlds that both played.
     """
     frozen = study.episodes[study.episodes["rule"] != TRAINING]
     returns = frozen.pivot_table(index=[*RUN, "episode"], columns="rule", values="return", observed=True)
     levels = frozen.groupby([*RUN, "episode"], observed=True)["difficulty"].first()
-    rows = []
-    for arm, trained in trained_steps(study).items():
-        own = returns[returns.index.get_level_values("arm") == arm]
-        most = max(steps_of(returns.columns.to_series()).values(), default=0)
-        for less, more in ((1, trained), (trained, most), (SHUFFLED, OWN_RULE)):
-            if {str(less), str(more)} <= set(returns) and (less == SHUFFLED or less < more):
+    rules, trained = returns.columns.to_series(), trained_steps(study)
+    most, rows = max(steps_of(rules).values(), default=0), []
+    for arm in study.plan.labels:
+        own, steps = returns[returns.index.get_level_values("arm") == arm], trained.get(arm, 1)
+        pairs = [(1, steps), (steps, most), (SHUFFLED, OWN_RULE), *((OWN_RULE, rule) for rule in lookahead(rules))]
+        for less, more in pairs:
+            if {str(less), str(more)} <= set(returns) and (isinstance(less, str) or less < more):
                 both = own.dropna(subset=[str(less), str(more)])
                 groups = [(None, both), *both.groupby(levels.reindex(both.index))]
                 means = {level: episodes.groupby("seed").mean() for level, episodes in groups if len(episodes)}

@@ -3,13 +3,14 @@
 `runs.csv`           a row a run of the plan: what it cost, on what machines, what is wrong with it, its configuration
                      (`config.<key>`: the keys in which runs differ, and those that a report reads)
 `training.csv.gz`    a row a training episode of a finished run: step of the run, length, reward, the world it began in
-`evaluation.csv.gz`  a row an episode of a frozen policy, by the rule that chose its ponder steps
+`evaluation.csv.gz`  a row an episode of a frozen policy, by the `rule` that it acts by, and the `environment` (of
+                     `evaluations.environments`; empty: that of the training)
 `metrics.csv.gz`     a row a step at which the training logged its losses and its pondering
 
 Each begins with the arm's label and the seed of the run.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Study:
     """A study that is read.
 
     `runs` has a row for each run of the plan, the other tables rows of the finished ones. `arm` is a category in the
-    order of the plan.
+    order of the plan. `evaluation` is of the environment of the training, `elsewhere` of others.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Study:
     evaluation: pd.DataFrame
     metrics: pd.DataFrame
     problems: pd.DataFrame  # run, reason
+    elsewhere: pd.DataFrame
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -73,6 +75,16 @@ class Study:
         difficulty = episodes.get("difficulty", pd.Series(np.nan, episodes.index))
         complete = difficulty.notna().groupby([episodes[key] for key in (*RUN, "rule")], observed=True).transform("all")
         return episodes.assign(world=world_of(episodes), difficulty=difficulty.where(complete).astype(float))
+
+    @property
+    def environments(self) -> list[str]:
+        """Those of `elsewhere`."""
+        return [name for name in self.plan.evaluations.environments if name in set(self.elsewhere["environment"])]
+
+    def within(self, environment: str) -> "Study":
+        """The same study, but that the policies are evaluated in another environment."""
+        there = self.elsewhere[self.elsewhere["environment"] == environment]
+        return replace(self, evaluation=there, elsewhere=self.elsewhere[:0])
 
     def by_rule(self, rule: str) -> pd.DataFrame:
         return self.episodes[self.episodes["rule"] == rule]
@@ -112,7 +124,9 @@ def load(folder: Path) -> Study:
         name: table.astype({"arm": arms}).sort_values(RUN, kind="stable", ignore_index=True)
         for name, table in tables.items()
     }
-    return Study(folder.resolve().name, plan, **tables, problems=problems)
+    is_elsewhere = tables["evaluation"]["environment"].notna()
+    elsewhere, tables["evaluation"] = tables["evaluation"][is_elsewhere], tables["evaluation"][~is_elsewhere]
+    return Study(folder.resolve().name, plan, **tables, problems=problems, elsewhere=elsewhere)
 
 
 def world_of(episodes: pd.DataFrame) -> pd.Series:
@@ -128,6 +142,8 @@ def publish(study: Study, folder: Path) -> None:
     runs = _differing(study.runs).assign(problems=run_names(study.runs).map(reasons))
     for name, file in FILES.items():
         table = runs if name == "runs" else getattr(study, name)
+        if name == "evaluation":
+            table = pd.concat([table, study.elsewhere]).sort_index()
         # No time of writing in the archive: the same study gives the same file
         compression = {"method": "gzip", "mtime": 0} if file.endswith(".gz") else None
         shown = table.dropna(axis="columns", how="all")
@@ -151,7 +167,13 @@ def _read(path: Path, name: str) -> pd.DataFrame:
     try:
         # The values of configurations, like `true` or `0.10`, are text
         columns = pd.read_csv(path, nrows=0).columns if name == "runs" else []
-        text = [*(column for column in columns if column.startswith(CONFIG)), "rule", "flops_per_action", "machines"]
+        text = [
+            *(column for column in columns if column.startswith(CONFIG)),
+            "rule",
+            "environment",
+            "flops_per_action",
+            "machines",
+        ]
         types = dict.fromkeys(["arm", "problems", *text], str)
         table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
     except (OSError, ValueError, EOFError) as error:
@@ -159,4 +181,5 @@ def _read(path: Path, name: str) -> pd.DataFrame:
     for column in [*RUN, *NEEDED[name]]:
         if column not in table:
             raise ConfigError(f"`{path}` is not a table of a study: it has no `{column}`.")
-    return table if "problems" in table or name != "runs" else table.assign(problems=np.nan)
+    absent = {"runs": "problems", "evaluation": "environment"}.get(name, "arm")  # written where it is known
+    return table if absent in table else table.assign(**{absent: np.nan})

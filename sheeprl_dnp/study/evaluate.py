@@ -38,6 +38,7 @@ def evaluate_checkpoint(
     worlds: str = "evaluation",
     accelerator: str | None = None,
     dream: int | None = None,
+    overrides: Sequence[str] = (),
     on_episode: Callable[[Record], None] = lambda record: None,
 ) -> Record:
     """Plays the policy of a checkpoint, each episode with a seed that no training begins with, the same for all.
@@ -51,6 +52,7 @@ def evaluate_checkpoint(
         worlds: `validation` or `evaluation`: see `evaluation.make_environments`.
         accelerator: of Lightning; `None`: that of the training, or the CPU where this computer hasn't it.
         dream: see `evaluation.evaluate`.
+        overrides: of the environment, for one that differs from that of the training: see `evaluation.overridden`.
         on_episode: called with each episode as it ends.
 
     Returns:
@@ -59,7 +61,7 @@ def evaluate_checkpoint(
     Raises:
         ConfigError: the checkpoint can't be evaluated so.
     """
-    cfg = load_config(checkpoint, steps, video)
+    cfg = load_config(checkpoint, steps, video, overrides)
     if steps == SHUFFLED and min(num_envs, episodes) < 2:
         raise ConfigError(
             f"`--steps={steps}` is for 2 environments or more: `--envs={num_envs}` and `--episodes={episodes}` must be "
@@ -92,6 +94,7 @@ def evaluate_checkpoint(
         num_envs=num_envs,
         episodes=episodes,
         dream=dream,
+        overrides=overrides,
     )
     return how | played | by_difficulty(played["episodes"])
 
@@ -149,6 +152,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "actions, by the outcomes that its own world model imagines and the values of its critic; 1: the most probable "
         "action (one head of discrete actions)",
     )
+    parser.add_argument(
+        "--override",
+        action="append",
+        default=[],
+        metavar="env.KEY=VALUE",
+        help="of the environment, to play another one than in the training, e.g. env.wrapper.difficulty=[5,8]; may be "
+        "given several times",
+    )
     parser.add_argument("--envs", type=count, default=8, help="environments played at once (default: 8)")
     parser.add_argument(
         "--seed", type=seed_argument, default=0, help="of the sampled actions, not of the worlds (default: 0)"
@@ -173,7 +184,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.dream is not None and options.steps is not None:
             raise ConfigError(f"`--dream={options.dream}` can't be with `--steps={options.steps}`: leave one out.")
         for checkpoint in options.checkpoints:  # before any work starts
-            evaluation_fabric(load_config(checkpoint, options.steps, options.video).fabric, options.accelerator)
+            cfg = load_config(checkpoint, options.steps, options.video, options.override)
+            evaluation_fabric(cfg.fabric, options.accelerator)
             load_checkpoint(checkpoint, "CKPT")
         for checkpoint in options.checkpoints:
             with Progress(*COLUMNS, TimeRemainingColumn()) as progress:
@@ -188,6 +200,7 @@ def main(arguments: list[str] | None = None) -> None:
                     worlds=options.worlds,
                     accelerator=options.accelerator,
                     dream=options.dream,
+                    overrides=options.override,
                     on_episode=lambda record, task=task, progress=progress: progress.advance(task),
                 )
             path = results_file(results, steps=options.steps)

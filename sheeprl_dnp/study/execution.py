@@ -27,7 +27,7 @@ from sheeprl_dnp.costs import save_costs
 from sheeprl_dnp.envs.episodes import checkpoint_step, resumed_from, versions
 from sheeprl_dnp.machine import commit, describe_machine
 from sheeprl_dnp.runs import ConfigError, load_checkpoint, load_run_config, replace_file, write_json
-from sheeprl_dnp.studies import OWN_RULE, Plan, Run
+from sheeprl_dnp.studies import Evaluation, Plan, Run
 from sheeprl_dnp.study.evaluate import evaluate_checkpoint
 from sheeprl_dnp.study.plan import hydra_overrides
 
@@ -162,18 +162,24 @@ def finish(run: Run, plan: Plan, checkpoint: Path) -> None:
     cfg = dotdict(OmegaConf.to_container(load_run_config(str(checkpoint)), resolve=True))
     save_costs(cfg, run.folder)
     save_metrics(run)
-    for rule, episodes in plan.evaluations.episodes_by_rule(cfg.algo).items():
-        evaluate(run, rule, checkpoint, episodes, plan.evaluations.worlds)
+    for evaluation in plan.evaluations.of(cfg.algo):
+        evaluate(run, evaluation, checkpoint, plan.evaluations.worlds)
     state = load_checkpoint(str(checkpoint))
     finished = {"steps": checkpoint_step(checkpoint), "gradient_steps": int(state["per_rank_gradient_steps"])}
     write_json(run.folder / "finished.json", finished | {"checkpoint": str(checkpoint.relative_to(run.folder))})
 
 
-def evaluate(run: Run, rule: str, checkpoint: Path, episodes: int, worlds: str) -> None:
-    path = run.folder / f"evaluation_{rule}.json"
+def evaluate(run: Run, evaluation: Evaluation, checkpoint: Path, worlds: str) -> None:
+    path = run.folder / f"evaluation_{evaluation.name}.json"
     if not path.is_file():
-        steps = None if rule == OWN_RULE else int(rule) if rule.isdecimal() else rule
-        results = evaluate_checkpoint(str(checkpoint), episodes=episodes, steps=steps, worlds=worlds)
+        results = evaluate_checkpoint(
+            str(checkpoint),
+            episodes=evaluation.episodes,
+            steps=evaluation.steps,
+            dream=evaluation.dream,
+            worlds=worlds,
+            overrides=evaluation.overrides,
+        )
         write_json(path, results | {"checkpoint": str(checkpoint.relative_to(run.folder))})
 
 

@@ -13,15 +13,16 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from gymnasium.spaces import Box
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from sheeprl.utils.env import make_env
-from sheeprl.utils.utils import dotdict
 
-from sheeprl_dnp.dreamer_v3_ponder.config import ALGORITHMS, check_ponder_config
-from sheeprl_dnp.runs import ConfigError, causes, replace_file
+from sheeprl_dnp.checkpoints import spaces
+from sheeprl_dnp.dreamer_v3_ponder.config import ALGORITHMS, check_dream, check_ponder_config
+from sheeprl_dnp.dreamer_v3_ponder.utils import action_sizes
+from sheeprl_dnp.runs import ConfigError, replace_file
 from sheeprl_dnp.studies import Arm, Plan, read_plan, write_plan
 
 OWN_KEYS = ("exp", "seed", "log_root", "root_dir", "run_name", "checkpoint.resume_from")  # as in `execution.command`
@@ -66,10 +67,9 @@ def compose_arm(arm: Arm, overrides: Sequence[str] = ()) -> DictConfig:
     if "ponder" in cfg.algo:
         check_ponder_config(cfg.algo)
     try:
-        make_env(dotdict(OmegaConf.to_container(cfg, resolve=True)), 0, 0)().close()
+        spaces(cfg)
     except Exception as error:  # whatever an environment may raise
-        reason = next((cause for cause in causes(error) if isinstance(cause, ConfigError)), error)
-        raise _unusable(arm, overrides, reason) from error
+        raise _unusable(arm, overrides, error) from error
     check_length(cfg)
     check_metrics(cfg)
     return cfg
@@ -88,7 +88,27 @@ def compose_arms(plan: Plan) -> dict[str, DictConfig]:
             raise ConfigError(
                 f"`evaluations.worlds={worlds}` can't be: the environment of `{label}` keeps none for it."
             )
+    for arm in plan.arms:
+        _check_evaluations(plan, arm, arms[arm.label])
     return arms
+
+
+def _check_evaluations(plan: Plan, arm: Arm, cfg: DictConfig) -> None:
+    """Checks that the arm can be evaluated as is planned: by looking ahead, and in other environments.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    trained = spaces(cfg)
+    for count in plan.evaluations.dream:
+        check_dream(count, cfg.algo, action_sizes(trained[1]), isinstance(trained[1], Box), "evaluations.dream")
+    for name, overrides in plan.evaluations.environments.items():
+        there = arm.model_copy(update={"overrides": (*arm.overrides, *overrides)})
+        if spaces(compose_arm(there, plan.overrides)) != trained:
+            raise ConfigError(
+                f"`evaluations.environments.{name}={','.join(overrides)}` must leave the observations and actions of "
+                f"`{arm.label}` as they are."
+            )
 
 
 def save_plan(study: Path, plan: Plan, configs: Mapping[str, DictConfig]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from sheeprl_dnp.runs import ConfigError
-from sheeprl_dnp.studies import Arm, Plan, read_plan, read_study, write_plan
+from sheeprl_dnp.studies import Arm, Evaluations, Plan, read_plan, read_study, write_plan
 from sheeprl_dnp.study.plan import compose_arm, compose_arms, find_plan, hydra_overrides, named_plans
 
 STEPS = "must be a list of whole numbers from 1 and `shuffled`, each once"
@@ -40,6 +40,12 @@ BAD_PLANS = {
     "arms: [a]\nseeds: [1]\nevaluations: {forced_steps: [shuffled], forced_episodes: 1}": (
         "`forced_episodes=1` must be from 2, since `forced_steps` has `shuffled`"
     ),
+    "arms: [a]\nseeds: [1]\nevaluations: {dream: [0]}": "`evaluations.dream=0` must be a list of whole numbers from 1",
+    "arms: [a]\nseeds: [1]\nevaluations: {dream: [2, 2]}": "`evaluations.dream=2,2` must be a list of whole numbers",
+    "arms: [a]\nseeds: [1]\nevaluations: {environments: [a]}": "`evaluations.environments=a` must be names with lists",
+    "arms: [a]\nseeds: [1]\nevaluations: {environments: {a/b: [env.x=1]}}": "the name `a/b` must be of letters",
+    "arms: [a]\nseeds: [1]\nevaluations: {environments: {far: []}}": "`evaluations.environments.far=` must be one",
+    "arms: [a]\nseeds: [1]\nevaluations: {environments: {far: [algo.gamma=1]}}": "gamma=1` must be one override",
     "arms: [a]\nseeds: [1]\nevaluations: {worlds: training}": "`evaluations.worlds=training` must be one of validation",
     "[1]": "must have the keys `arms` and `seeds`",
     "a: [": "is not YAML",
@@ -67,6 +73,42 @@ def test_a_plan_is_what_its_file_says(tmp_path: Path) -> None:
     write_plan(path, plan)
     assert read_plan(path) == plan
     assert find_plan(str(path)) == plan
+
+
+def test_each_rule_is_played_in_each_environment() -> None:
+    keys = {"episodes": 9, "forced_steps": (1, "shuffled"), "forced_episodes": 5, "dream": (4,)}
+    evaluations = Evaluations(**keys, environments={"far": ("env.wrapper.size=5",)})
+    baseline = evaluations.of({"name": "dreamer_v3"})
+    assert [played.name for played in baseline] == ["default", "dream_4", "default@far", "dream_4@far"]
+    assert [played.episodes for played in baseline] == [9, 5, 9, 5]
+    assert [played.overrides for played in baseline] == [(), (), *[("env.wrapper.size=5",)] * 2]
+    ponder = evaluations.of({"ponder": {"max_halts": 4, "learn_halting": True, "halting": "sample"}})
+    assert [played.name for played in ponder[:4]] == ["default", "1", "shuffled", "dream_4"]
+    assert [(played.steps, played.dream) for played in ponder[4:]] == [
+        (None, None),
+        (1, None),
+        ("shuffled", None),
+        (None, 4),
+    ]
+
+
+BAD_EVALUATIONS = {
+    "`evaluations.dream=10` must be at most 9, the number of actions": {"dream": (10,)},
+    "`env.wrapper.difficulty=[1, 99]` must be two whole numbers": {"far": ("env.wrapper.difficulty=[1,99]",)},
+    "Could not override 'env.wrapper.nothing'": {"far": ("env.wrapper.nothing=1",)},
+    "`evaluations.environments.far=env.wrapper.size=4` must leave the observations and actions": {
+        "far": ("env.wrapper.size=4",)
+    },
+}
+
+
+@pytest.mark.parametrize("said", BAD_EVALUATIONS)
+def test_an_evaluation_that_an_arm_cannot_play_is_refused_before_any_work(said: str) -> None:
+    keys = BAD_EVALUATIONS[said]
+    evaluations = keys if "dream" in keys else {"environments": keys}
+    with pytest.raises(ConfigError) as refused:
+        compose_arms(Plan(arms=["dnp_lights_out_baseline"], seeds=[1], evaluations=evaluations))
+    assert said in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_an_experiment_by_itself_is_an_arm_with_its_name() -> None:

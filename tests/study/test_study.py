@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -198,7 +199,9 @@ def test_a_study_in_a_file_runs_under_the_labels_of_its_arms_and_is_published(tm
     short = [*TINY_CRAFTER, "algo.total_steps=160", "env.wrapper.difficulty=[1,1]"]
     arm = {"exp": LIGHTS, "overrides": ["algo.ponder.max_halts=2"]}
     arms = [{"label": "8", "exp": f"{LIGHTS}_baseline"}, {"label": "Ponder, N = 2", **arm}]
-    evaluations = {"episodes": 2, "worlds": "validation"}
+    harder = ["env.wrapper.difficulty=[5,8]"]
+    evaluations = {"episodes": 2, "forced_episodes": 2, "dream": [9], "environments": {"harder": harder}}
+    evaluations["worlds"] = "validation"
     plan.write_text(yaml.safe_dump({"arms": arms, "seeds": [1], "overrides": short, "evaluations": evaluations}))
     command = [sys.executable, "-m", "sheeprl_dnp.study.study", str(plan)]
     where = {"cwd": tmp_path, "env": clean_environment(), "capture_output": True, "text": True}
@@ -206,14 +209,26 @@ def test_a_study_in_a_file_runs_under_the_labels_of_its_arms_and_is_published(tm
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "studies" / "mine"
     assert sorted(path.name for path in (folder / "runs").iterdir()) == ["8", "Ponder_N_2"]
-    (evaluation,) = folder.glob("runs/Ponder_N_2/seed_1/evaluation_default.json")
-    assert json.loads(evaluation.read_text())["worlds"] == "validation"
+    for path in folder.glob("runs/*/seed_1/evaluation_*.json"):
+        played, [rule, *where] = json.loads(path.read_text()), path.stem.removeprefix("evaluation_").split("@")
+        assert (played["worlds"], played["dream"]) == ("validation", 9 if rule == "dream_9" else None)
+        assert played["overrides"] == (harder if where else [])
+        assert {episode["difficulty"] > 4 for episode in played["episodes"]} == {bool(where)}
     published = subprocess.run([*command[:-1], str(folder), "--publish"], **where)
     assert published.returncode == 0, published.stderr
     study = load(tmp_path / "results" / "mine")
     assert study.finished["arm"].tolist() == ["8", "Ponder, N = 2"] and study.problems.empty
-    assert len(study.evaluation) == 4 and study.metrics["step"].max() == 160
+    rows = ["arm", "rule", "environment"]
+    played = pd.concat([study.evaluation, study.elsewhere]).fillna({"environment": ""}).groupby(rows, observed=True)
+    assert played.size().to_dict() == {
+        (arm, rule, where): 2
+        for arm in ("8", "Ponder, N = 2")
+        for rule in ("default", "dream_9")
+        for where in ("", "harder")
+    }
+    assert len(study.evaluation) == 8 and study.metrics["step"].max() == 160
     text = (tmp_path / "results" / "mine" / "report" / "report.md").read_text()
+    assert "### Frozen policies in another environment: harder" in text and "| best of 9 |" in text
     assert "|  | 8 | Ponder, N = 2 |" in text and "2 of 2 runs are finished" in text
     again = subprocess.run([*command[:-1], "results/mine"], **where)
     assert again.returncode == 1 and "has a published study" in again.stderr
