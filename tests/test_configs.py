@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 import sheeprl_dnp.configs
-from sheeprl_dnp.dreamer_v3_ponder.config import RULES, check_ponder_config
+from sheeprl_dnp.dreamer_v3_ponder.config import Ponder, check_ponder_config
 
 CONFIGS = Path(sheeprl_dnp.configs.__file__).parent
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "exp").glob("*.yaml"))
@@ -48,7 +48,7 @@ def test_every_experiment_composes_and_begins_with_its_command(name: str) -> Non
 def test_a_size_is_that_of_dreamer_v3_with_what_ponders(size: str) -> None:
     stock = experiment("exp=dreamer_v3", f"algo=dreamer_v3_{size}")
     ours = experiment("exp=dreamer_v3", f"algo=dreamer_v3_ponder_{size}")
-    ponder = {f"algo.ponder.{key}" for key in RULES}
+    ponder = {f"algo.ponder.{key}" for key in Ponder.model_fields}
     names = {"algo.name", "exp_name", "root_dir", "run_name", "metric.logger.name", "metric.logger.root_dir"}
     described = {key for key in flat(ours) if key.startswith("model_manager.models.")}
     assert differing_keys(stock, ours) - described == ponder | names

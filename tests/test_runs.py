@@ -60,7 +60,7 @@ def test_a_run_of_a_sweep_that_is_refused_is_named_and_the_others_train(command:
     result = command("sheeprl", "-m", "exp=dnp_lights_out", "algo.ponder.max_halts=0,2", *TINY_LIGHTS_OUT)
     assert result.returncode != 0 and "Traceback" not in result.stderr
     (line,) = (line for line in result.stderr.splitlines() if line.startswith("Error: "))
-    assert "`algo.ponder.max_halts=0` is not allowed" in line
+    assert "`algo.ponder.max_halts=0` must be a whole number from 1" in line
     ((_, episodes),) = runs(tmp_path / "logs").items()
     assert whole(episodes, steps=96, environments=2)
 

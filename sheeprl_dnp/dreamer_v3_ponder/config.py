@@ -1,53 +1,54 @@
 """The keys of `algo.ponder`: what is allowed, and what to say when it isn't."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
+from pydantic import ConfigDict, Field, field_validator
 from sheeprl.algos.dreamer_v2.utils import reinforce_weight
 
+from sheeprl_dnp.checks import Checked, check
 from sheeprl_dnp.halting import is_whole_number
 from sheeprl_dnp.runs import ConfigError
 
 ALGORITHMS = ("dreamer_v3", "dreamer_v3_ponder")
-STEPS = ("refine", "dream")
-ESTIMATORS = ("trajectories", "marginal")
-ENTROPIES = ("steps", "mixture")
-CONTINUATIONS = ("sample", "commit")
 HALTING_RULES = ("sample", "threshold")
 RULES_WITHOUT_ONE_HEAD = {"step": "refine", "entropy": "steps"}
 SHUFFLED = "shuffled"  # a rule of evaluations alone: see `agent.PlayerActor`
 
+Count = Annotated[int, Field(strict=True, ge=1)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
-def _is_count(value: Any) -> bool:
-    return is_whole_number(value) and value >= 1
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+COUNT = "a whole number from 1"
 
 
-def _is_share(value: Any) -> bool:
-    # The integer 1 would be one state, where a sweep 0.25,0.5,1 means all of them
-    return value == "all" or (_is_count(value) and value > 1) or (isinstance(value, float) and 0 < value <= 1)
+class Ponder(Checked):
+    """The section `algo.ponder`; keys that only another version knows have no effect."""
 
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
-RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "max_halts": (_is_count, "a whole number from 1"),
-    "learn_halting": (lambda v: isinstance(v, bool), "true or false"),
-    "lambda_p": (lambda v: _is_number(v) and 0 < v < 1, "a number strictly between 0 and 1"),
-    "beta": (lambda v: _is_number(v) and 0 <= v < float("inf"), "a number from 0"),
-    "step": (lambda v: v in STEPS, "'refine' or 'dream'"),
-    "estimator": (lambda v: v in ESTIMATORS, "'trajectories' or 'marginal'"),
-    "entropy": (lambda v: v in ENTROPIES, "'steps' or 'mixture'"),
-    "roots": (
-        _is_share,
-        "'all', a whole number from 2 (of states), or a fraction above 0 and up to 1.0 (with its point: 1.0 is all)",
-    ),
-    "continuation": (lambda v: v in CONTINUATIONS, "'sample' or 'commit'"),
-    "halting": (lambda v: v in HALTING_RULES or _is_count(v), "'sample', 'threshold' or a whole number from 1"),
-    "halting_threshold": (lambda v: _is_number(v) and 0 < v <= 1, "a number above 0 and up to 1"),
-    "eval_episodes": (_is_count, "a whole number from 1"),
-}
+    max_halts: Count = Field(description=COUNT)
+    learn_halting: bool = Field(strict=True, description="true or false")
+    lambda_p: Number = Field(gt=0, lt=1, description="a number strictly between 0 and 1")
+    beta: Number = Field(ge=0, description="a number from 0")
+    step: Literal["refine", "dream"] = Field(description="'refine' or 'dream'")
+    estimator: Literal["trajectories", "marginal"] = Field(description="'trajectories' or 'marginal'")
+    entropy: Literal["steps", "mixture"] = Field(description="'steps' or 'mixture'")
+    roots: Literal["all"] | Annotated[int, Field(strict=True)] | Number = Field(
+        description="'all', a whole number from 2 (of states), or a fraction above 0 and up to 1.0 (with its point: 1.0"
+        " is all)"
+    )
+    continuation: Literal["sample", "commit"] = Field(description="'sample' or 'commit'")
+    halting: Literal["sample", "threshold"] | Count = Field(description=f"'sample', 'threshold' or {COUNT}")
+    halting_threshold: Number = Field(gt=0, le=1, description="a number above 0 and up to 1")
+    eval_episodes: Count = Field(description=COUNT)
+
+    @field_validator("roots")
+    @classmethod
+    def _is_share(cls, roots: str | float) -> str | float:
+        # The integer 1 would be one state, where a sweep 0.25,0.5,1 means all of them
+        if roots == "all" or (roots >= 2 if isinstance(roots, int) else 0 < roots <= 1):
+            return roots
+        raise ValueError
 
 
 def ponders(algo: dict[str, Any]) -> bool:
@@ -102,14 +103,11 @@ def check_ponder_config(algo: dict[str, Any]) -> None:
     Raises:
         ConfigError: a key is missing, or has a value that isn't allowed.
     """
-    for key, (is_allowed, allowed) in RULES.items():
-        value = algo.ponder.get(key)
-        if not is_allowed(value):
-            raise ConfigError(f"`algo.ponder.{key}={value}` is not allowed: it must be {allowed}.")
+    check(Ponder, dict(algo.ponder), "algo.ponder.")
     check_estimator(algo)
     if root_states(algo) > (states := batch_states(algo)):
         raise ConfigError(
-            f"`algo.ponder.roots={algo.ponder.roots}` is not allowed: a batch has {states} states "
+            f"`algo.ponder.roots={algo.ponder.roots}` must be at most the {states} states of a batch "
             f"(`algo.per_rank_sequence_length={algo.per_rank_sequence_length}` times "
             f"`algo.per_rank_batch_size={algo.per_rank_batch_size}`)."
         )

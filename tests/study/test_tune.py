@@ -253,7 +253,7 @@ BAD = {  # what is said, by what is wrong
     "`space` has no key for the arm `Dreamer V3`: leave it out of `arms`": in_space(BETA, low=0, high=1),
     f"has `{LR}=0.001`, not from 0.1 to 1": in_space(LR, low=0.1, high=1),
     f"and the same for {LR},algo.gamma": in_space(LR, low=1e-4, high=1, also=["algo.gamma"]),
-    "`algo.ponder.lambda_p=1.5` is not allowed": changed(
+    "`algo.ponder.lambda_p=1.5` must be a number strictly": changed(
         arms=["D&P"], space={"algo.ponder.lambda_p": {"low": 0.1, "high": 1.5}}
     ),
     "`length=0.02` leaves the arm `Dreamer V3` 600 steps: it must leave more than": changed(length=0.02),
