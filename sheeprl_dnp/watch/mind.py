@@ -130,7 +130,7 @@ class Mind:
                 sees=sheet.add(self.artist(observation)),
                 believes=self._pictures(latent[0], sheet)[0],
                 latent=latent.flatten(),
-                action=self.player.actions.flatten(),
+                action=self.player.actions.flatten().clone(),  # the player's own is emptied where an episode ends
                 taken=taken,
                 steps=self._ponder_steps(policies, latent, sheet),
                 right=self.actions.right(),

@@ -161,6 +161,24 @@ def test_the_rendered_lights_are_those_of_the_board() -> None:
     assert [tuple(colour) for colour in centres.tolist()] == [ON if light > 0 else OFF for light in board]
 
 
+def test_half_a_light_is_drawn_between_off_and_on() -> None:
+    image = environment().draw(np.array([1, 0, -1, 9, -9, 0, 0, 0, 0], np.float32))
+    assert [tuple(image[8, 16 * column + 8]) for column in (0, 2)] == [ON, OFF]
+    assert tuple(image[8, 24]) == tuple(np.round(np.add(ON, OFF) / 2))
+    assert [tuple(image[24, 16 * column + 8]) for column in (0, 1)] == [ON, OFF]
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_the_right_presses_are_those_of_a_shortest_solution(size: int) -> None:
+    env = environment(size=size, difficulty=(1, HARDEST[size]), slack=9)
+    for seed in range(2 if size == 4 else 20):
+        env.reset(seed=seed)
+        board, *_ = env.step(seed % size**2)
+        found = solutions(board)
+        shortest = [presses for presses in found if sum(presses) == min(map(sum, found))]
+        assert env.right_actions() == [light for light in range(size**2) if any(p[light] for p in shortest)]
+
+
 def test_a_press_beside_the_board_is_refused() -> None:
     env = environment()
     env.reset(seed=0)

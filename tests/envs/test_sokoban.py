@@ -33,6 +33,13 @@ def solution(room: Room) -> list[int]:
     return paths[queue[0]]
 
 
+def moves_to_solve(room: Room) -> float:
+    try:
+        return len(solution(room))
+    except IndexError:  # there is no way
+        return np.inf
+
+
 def rooms(env: Sokoban, episodes: int) -> list[str]:
     """The rooms that a number of episodes begin with."""
     return [str(env.room) for _ in range(episodes) if env.reset()]
@@ -119,6 +126,31 @@ def test_the_rendered_room_shows_what_stands_on_what() -> None:
             row, column = (16 * place for place in divmod(cell, 7))
             colours = image[row : row + 16, column : column + 16].reshape(-1, 3).tolist()
             assert {tuple(colour) for colour in colours} == shown[expected]
+
+
+def test_half_a_box_is_drawn_between_the_floor_and_a_box() -> None:
+    env = environment()
+    planes = np.zeros((16, 4), np.float32)
+    planes[:3, 2] = PRESENT / 2, 9 * PRESENT, -PRESENT
+    image = env.draw(planes.ravel())
+    assert tuple(image[24, 24]) == tuple(np.round(np.add(FLOOR, BOX) / 2))
+    assert [tuple(image[24, 16 * column + 8]) for column in (2, 3)] == [BOX, FLOOR]
+
+
+@pytest.mark.parametrize(("size", "boxes"), [(6, 1), (7, 2)])
+def test_the_right_moves_are_those_that_begin_a_shortest_solution(size: int, boxes: int) -> None:
+    env = environment(size=size, boxes=boxes)
+    for seed in range(5):
+        env.reset(seed=seed)
+        after = [moves_to_solve(env.room.after(move)) for move in moves(size)]
+        assert env.right_actions() == [action for action in range(4) if after[action] == moves_to_solve(env.room) - 1]
+
+
+def test_where_a_box_is_lost_or_the_room_solved_no_move_is_right() -> None:
+    env = environment()
+    for line in ("######|#$---#|#-@--#|#---.#|#----#|######", "######|#----#|#-@--#|#---*#|#----#|######"):
+        env.room = read(line)
+        assert env.right_actions() == []
 
 
 @pytest.mark.filterwarnings("ignore:.*not within the expected bounds")
