@@ -132,6 +132,7 @@ def test_what_was_trained_on_gpus_is_played_where_there_is_none(lights: Path, tm
     assert "`--accelerator=cuda` must be one that this computer has: cpu, auto." in message
 
 
+@pytest.mark.slow
 def test_the_commands_play_what_was_trained_on_gpus_by_its_url(command: Command, lights: Path, tmp_path: Path) -> None:
     checkpoint = copied(lights, tmp_path / "run" / "version_0", **REMOTE, precision="16-mixed")
     no_gpu = clean_environment() | {"CUDA_VISIBLE_DEVICES": ""}
@@ -155,6 +156,7 @@ def test_a_url_that_leads_nowhere_is_named() -> None:
     assert "is on a filesystem that can't be reached" in refused("nothing://a/b/checkpoint/ckpt_1_0.ckpt")
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_a_url(command: Command, lights: Path, tmp_path: Path) -> None:
     result = command("sheeprl", *LIGHTS, f"checkpoint.resume_from=file://{lights}", "algo.total_steps=60")
     assert result.returncode == 0, result.stderr

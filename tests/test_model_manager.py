@@ -9,6 +9,7 @@ from conftest import TINY_CRAFTER, TINY_LIGHTS_OUT, Command, clean_environment, 
 mlflow = pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
 
 
+@pytest.mark.slow
 def test_the_trained_models_are_registered_and_load_again(train: Command, tmp_path: Path) -> None:
     uri = (tmp_path / "mlruns").as_uri()
     # MLflow would load each model once more to see what it imports: minutes

@@ -53,6 +53,7 @@ def test_sheeprl_lists_our_experiments_from_any_directory(command: Command) -> N
     assert all(name in result.stderr for name in ("dnp_crafter\n", "dnp_crafter_small_baseline\n"))
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_each_of_its_runs(command: Command, tmp_path: Path) -> None:
     result = command("sheeprl", "-m", *DUMMY, "algo.ponder.max_halts=1,2", "run_name=halts_${algo.ponder.max_halts}")
     assert result.returncode == 0, result.stderr

@@ -72,6 +72,7 @@ def ended_episodes(folder: Path, env: int, upto: int) -> list[dict]:
     return [episode for episode in episodes if episode["env"] == env and episode["step"] <= upto]
 
 
+@pytest.mark.slow
 def test_a_resumed_training_starts_from_the_saved_state_exactly(train: Command, tmp_path: Path) -> None:
     """With nothing left to learn from, what it saves at once is what it loaded."""
     train(*RUN, "algo.total_steps=120", "run_name=first")

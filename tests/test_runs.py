@@ -56,6 +56,7 @@ def test_a_sweep_whose_runs_are_named_by_the_time_keeps_the_records_of_each(trai
     assert len(first) > 10 and first[:10] != second[:10]
 
 
+@pytest.mark.slow
 def test_a_run_of_a_sweep_that_is_refused_is_named_and_the_others_train(command: Command, tmp_path: Path) -> None:
     result = command("sheeprl", "-m", "exp=dnp_lights_out", "algo.ponder.max_halts=0,2", *TINY_LIGHTS_OUT)
     assert result.returncode != 0 and "Traceback" not in result.stderr
@@ -106,6 +107,7 @@ def test_a_resume_as_the_readme_has_it_says_nothing_and_plays_no_board_again(
     assert whole(episodes, steps=128, environments=2, start=96)
 
 
+@pytest.mark.slow
 def test_episodes_that_a_limit_cuts_are_on_record_also_where_nothing_is_logged(train: Command, tmp_path: Path) -> None:
     elsewhere = [f"log_root=file://{tmp_path}/elsewhere", "hydra.job.chdir=True", "buffer.memmap=False"]
     train("exp=dnp_crafter_small", *TINY_CRAFTER, "env.max_episode_steps=20", "metric.log_level=0", *elsewhere)

@@ -22,6 +22,7 @@ def test_one_ponder_step_is_dreamer_v3_bit_for_bit_on_crafter(train: Command, tm
     assert differences(ours, theirs) == []
 
 
+@pytest.mark.slow
 def test_the_same_command_twice_gives_the_same_weights_and_the_same_episodes(train: Command, tmp_path: Path) -> None:
     for name in ("first", "second"):
         overrides = ["algo.total_steps=500", "algo.replay_ratio=0.05", "env.sync_env=False", f"run_name={name}"]
@@ -33,7 +34,9 @@ def test_the_same_command_twice_gives_the_same_weights_and_the_same_episodes(tra
     assert records(first) == records(second) != []
 
 
-@pytest.mark.parametrize("experiment", ["dnp_crafter_small", "dnp_crafter_small_baseline"])
+@pytest.mark.parametrize(
+    "experiment", ["dnp_crafter_small_baseline", pytest.param("dnp_crafter_small", marks=pytest.mark.slow)]
+)
 def test_each_training_episode_is_on_record_for_both_algorithms(
     train: Command, tmp_path: Path, experiment: str
 ) -> None:
@@ -52,6 +55,7 @@ def test_a_run_prints_its_parameters_and_no_progress_line_where_there_is_no_term
     assert "steps/s" not in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_a_run_named_by_the_time_finds_its_folder_when_hydra_writes_elsewhere(command: Command, tmp_path: Path) -> None:
     elsewhere = ["algo.total_steps=80", "hydra.run.dir=elsewhere"]
     result = command("sheeprl", "exp=dnp_crafter_small_baseline", *TINY_CRAFTER, *elsewhere)

@@ -171,6 +171,7 @@ def test_the_reason_of_a_failure_is_of_its_own_attempt(tmp_path: Path) -> None:
 STRANGE = """-étude (1) a,b lr=1 it's "so" $HOME ${seed} {x} #~%s!@&;|<> back\\slash [bold] *"""
 
 
+@pytest.mark.slow
 def test_any_folder_name_works_and_the_checkpoints_of_others_stay(tmp_path: Path) -> None:
     other = tmp_path / STRANGE.replace("[bold] *", "b matches") / f"runs/{LIGHTS}/seed_1/version_0/checkpoint"
     other.mkdir(parents=True)
