@@ -21,10 +21,10 @@ from sheeprl.utils.fabric import get_single_device_fabric
 from torch import Tensor
 
 from sheeprl_dnp.checkpoints import build_agent
-from sheeprl_dnp.crafter_score import score
 from sheeprl_dnp.dreamer_v3_ponder.config import check_dream, choices, ponders
 from sheeprl_dnp.dreamer_v3_ponder.lookahead import BestOfMostProbable, Lookahead
 from sheeprl_dnp.dreamer_v3_ponder.utils import action_sizes
+from sheeprl_dnp.envs.crafter_score import score
 from sheeprl_dnp.envs.episode_list import EpisodeList
 from sheeprl_dnp.envs.worlds import KEPT_SEEDS
 from sheeprl_dnp.runs import local_folder

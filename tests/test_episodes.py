@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sheeprl_dnp.crafter_score import RecordError, score_files
 from sheeprl_dnp.envs.episodes import read_episodes, resumed_from
-from sheeprl_dnp.runs import replace_file
+from sheeprl_dnp.report.score import score_files
+from sheeprl_dnp.runs import ConfigError, replace_file
 
 
 def make_version(run: Path, number: int, steps: list[int], resumed: int | None = None, last: str = "") -> Path:
@@ -47,7 +47,7 @@ def test_a_version_with_episodes_and_without_its_configuration_is_damaged(tmp_pa
     (make_version(tmp_path, 0, [10]) / "config.yaml").write_text("")
     with pytest.raises(ValueError, match=r"config.yaml` is missing or damaged"):
         read_episodes(tmp_path)
-    with pytest.raises(RecordError, match=r"has a damaged record of its episodes: .*config.yaml"):
+    with pytest.raises(ConfigError, match=r"has a damaged record of its episodes: .*config.yaml"):
         score_files([tmp_path], 100)
 
 

@@ -17,8 +17,8 @@ from conftest import BIN, TINY_CRAFTER, Command, clean_environment, last_checkpo
 from sheeprl_dnp import evaluation
 from sheeprl_dnp.envs.worlds import world_seed
 from sheeprl_dnp.evaluation import crafter_results
+from sheeprl_dnp.report.summary import summarise
 from sheeprl_dnp.study.evaluate import main
-from sheeprl_dnp.summary import summarise
 
 
 @pytest.fixture(scope="module")

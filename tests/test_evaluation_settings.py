@@ -12,9 +12,9 @@ from conftest import BIN, TINY_AGENT, Command, clean_environment, last_checkpoin
 from omegaconf import OmegaConf
 from test_bad_input import sentence
 
-from sheeprl_dnp import crafter_score
 from sheeprl_dnp.dreamer_v3_ponder.evaluate import check_episodes, check_overrides
 from sheeprl_dnp.envs.worlds import KEPT_SEEDS, check_training_seed
+from sheeprl_dnp.report import score
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.study import evaluate
 
@@ -225,7 +225,7 @@ def test_episodes_that_a_limit_cuts_are_evaluated_and_scored(tmp_path: Path, cap
     assert results["mean_length"] == 16 and results["score"] >= 0
     assert [len(episode["achievements"]) for episode in results["episodes"]] == [22, 22]
     capsys.readouterr()
-    crafter_score.main([str(limited.parents[2])])
+    score.main([str(limited.parents[2])])
     assert json.loads(capsys.readouterr().out)["mean"]["length"] == 16
 
 

@@ -14,7 +14,7 @@ MODULES = {
     "benchmark": "sheeprl_dnp.benchmark.benchmark",
     "evaluate": "sheeprl_dnp.study.evaluate",
     "report": "sheeprl_dnp.report.report",
-    "score": "sheeprl_dnp.crafter_score",
+    "score": "sheeprl_dnp.report.score",
     "study": "sheeprl_dnp.study.study",
     "tune": "sheeprl_dnp.study.tune",
     "watch": "sheeprl_dnp.watch.watch",

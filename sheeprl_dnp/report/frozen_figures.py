@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sheeprl_dnp.crafter_score import PREFIX
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
+from sheeprl_dnp.envs.crafter_score import PREFIX
 from sheeprl_dnp.report.measures import flops_at
 from sheeprl_dnp.report.plotting import (
     GREY,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from sheeprl_dnp.crafter_score import ACHIEVEMENTS, PREFIX, score
+from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS, PREFIX, score
 from sheeprl_dnp.report.statistics import spearman, spearman_of_means
 from sheeprl_dnp.report.tables import CONFIG, RUN, TRAINING, Study, world_of
 from sheeprl_dnp.studies import OWN_RULE

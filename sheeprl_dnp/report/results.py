@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from sheeprl_dnp.crafter_score import BUDGET
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
+from sheeprl_dnp.envs.crafter_score import BUDGET
 from sheeprl_dnp.pondernet import log_prior
 from sheeprl_dnp.report import configuration, measures, statistics
 from sheeprl_dnp.report.measures import KEYS

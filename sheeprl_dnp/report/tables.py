@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sheeprl_dnp.crafter_score import ACHIEVEMENTS, PREFIX
+from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS, PREFIX
 from sheeprl_dnp.report.records import CONFIG, NEEDED, read_runs
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Plan, read_study, write_plan

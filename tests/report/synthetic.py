@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from sheeprl_dnp.crafter_score import ACHIEVEMENTS
+from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS
 from sheeprl_dnp.report.results import Results, analyse
 from sheeprl_dnp.report.tables import load
 

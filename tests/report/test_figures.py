@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from sheeprl_dnp.crafter_score import ACHIEVEMENTS
+from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS
 from sheeprl_dnp.report.frozen_figures import cost, forced_steps
 from sheeprl_dnp.report.measures import bin_size
 from sheeprl_dnp.report.results import Results

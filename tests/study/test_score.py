@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sheeprl_dnp.crafter_score import ACHIEVEMENTS, main, score_files
+from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS
+from sheeprl_dnp.report.score import main, score_files
 
 HUMAN = Path(__file__).parents[1] / "data" / "crafter_human.json"
 
@@ -136,15 +137,20 @@ def test_two_runs_that_go_on_from_the_same_one_are_not_two_seeds(resumed: list[P
 
 
 DAMAGED = {
-    "cut": ('{"length": 3', "line 2 is damaged: it is not a JSON object"),
+    "cut": ('{"length": 3', "line 2 is damaged: it is not JSON"),
     "list": ("[1, 2]", "line 2 is damaged: it is not a JSON object"),
-    "other": ('{"return": 3}', "line 2 is not a record of Crafter: it has no `length`"),
-    "text": (json.dumps(episode() | {"length": "long"}), 'line 2 is damaged: `length` can\'t be "long"'),
-    "nan": (json.dumps(episode() | {"reward": math.nan}), "line 2 is damaged: `reward` can't be NaN"),
-    "negative": (json.dumps(episode() | {"achievement_wake_up": -1}), "`achievement_wake_up` can't be -1"),
+    "other": ('{"return": 3}', "line 2 is not the record of an episode on Crafter: `length` is missing"),
+    "text": (json.dumps(episode() | {"length": "long"}), "`length=long` must be a number from 1"),
+    "true": (json.dumps(episode() | {"length": True}), "`length=True` must be a number from 1"),
+    "nan": (json.dumps(episode() | {"reward": math.nan}), "`reward=nan` must be a finite number"),
+    "negative": (
+        json.dumps(episode() | {"achievement_wake_up": -1}),
+        "`achievement_wake_up=-1` must be a number from 0",
+    ),
+    "step": (json.dumps(episode(step=-1)), "`step=-1` must be a number from 0"),
     "part": (
         json.dumps({k: v for k, v in episode().items() if k != "achievement_eat_cow"}),
-        "no `achievement_eat_cow`",
+        "`achievement_eat_cow` is missing",
     ),
 }
 
@@ -190,7 +196,7 @@ def test_a_bad_budget_is_refused(budget: str, capsys: pytest.CaptureFixture[str]
 
 
 def test_the_command_prints_json_and_explains_itself() -> None:
-    command = [sys.executable, "-m", "sheeprl_dnp.crafter_score"]
+    command = [sys.executable, "-m", "sheeprl_dnp.report.score"]
     output = subprocess.run([*command, HUMAN], capture_output=True, text=True, check=True).stdout
     assert json.loads(output) == score_files([HUMAN], 1_000_000)
     usage = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout

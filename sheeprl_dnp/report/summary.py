@@ -1,4 +1,4 @@
-"""A short summary of a finished and evaluated run: `python -m sheeprl_dnp.summary RUN_FOLDER`."""
+"""A short summary of a finished and evaluated run: `python -m sheeprl_dnp.report.summary RUN_FOLDER`."""
 
 import json
 import sys
@@ -45,7 +45,7 @@ def summarise(run: Path) -> list[str]:
 
 def main() -> None:
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
-        sys.exit("Usage: python -m sheeprl_dnp.summary RUN_FOLDER: the folder of a run, which must exist.")
+        sys.exit("Usage: python -m sheeprl_dnp.report.summary RUN_FOLDER: the folder of a run, which must exist.")
     print("\n".join(summarise(Path(sys.argv[1]))))
 
 

@@ -1,0 +1,189 @@
+"""`scripts/score FILE...`: the official score of training episodes on Crafter (Hafner 2021, arXiv 2109.06780).
+
+Episodes that end within the budget of environment steps count; one that crosses it is dropped. The published standard
+deviations over seeds are those of the population (`ddof=0`), and so are these.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import BaseModel, Field, create_model
+
+from sheeprl_dnp.arguments import count
+from sheeprl_dnp.checks import check
+from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS, BUDGET, PREFIX, score
+from sheeprl_dnp.report.lineage import trainings
+from sheeprl_dnp.runs import ConfigError
+
+COLUMNS = [PREFIX + name for name in ACHIEVEMENTS]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False, description="a finite number")]
+Count = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, description="a number from 0")]
+Length = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1, description="a number from 1")]
+Episode: type[BaseModel] = create_model(
+    "Episode", length=(Length, ...), reward=(Finite, ...), step=(Count, 0), **dict.fromkeys(COLUMNS, (Count, ...))
+)
+
+
+def unlocked(episodes: pd.DataFrame) -> pd.DataFrame:
+    """Which achievements each episode unlocked at least once: 0 or 1 [episodes, achievements]."""
+    return (episodes[COLUMNS] >= 1).astype(float).set_axis(list(ACHIEVEMENTS), axis=1)
+
+
+def within_budget(episodes: pd.DataFrame, budget: int) -> pd.DataFrame:
+    """Those that ended by the step `budget`: by their `step`, or else by the running sum of their lengths."""
+    ends = episodes["length"].cumsum()
+    return episodes[episodes.get("step", ends).fillna(ends) <= budget]
+
+
+def summarise(episodes: pd.DataFrame) -> dict[str, Any]:
+    """Their number, score and success rates in percent, and mean reward (the records' own) and length in steps."""
+    rates = 100 * unlocked(episodes).mean()
+    means = {"score": score(rates.to_numpy()), "reward": episodes["reward"].mean(), "length": episodes["length"].mean()}
+    return {"episodes": len(episodes), **{key: float(m) for key, m in means.items()}, "success_rates": rates.to_dict()}
+
+
+def score_files(paths: Sequence[Path], budget: int) -> dict[str, Any]:
+    """The `summarise` of each file (of each seed, in results of several), and mean and standard deviation over them.
+
+    Raises:
+        ConfigError: a file can't be read, or has no episode within the budget.
+    """
+    files = {}
+    for name, records in read_records(paths):
+        episodes = within_budget(pd.DataFrame(records, columns=None if records else ["length"]), budget)
+        if episodes.empty:
+            raise ConfigError(f"`{name}` has no episode that ended within the budget of {budget:,} steps.")
+        files[name] = summarise(episodes)
+    numbers = pd.DataFrame(list(files.values()))
+    rates = pd.DataFrame(numbers.pop("success_rates").tolist())
+    mean = numbers.mean().to_dict() | {"success_rates": rates.mean().to_dict()}
+    std = numbers.std(ddof=0).to_dict() | {"success_rates": rates.std(ddof=0).to_dict()}
+    return {"budget": budget, "files": files, "mean": mean, "std": std}
+
+
+def read_records(paths: Sequence[Path]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The episodes of each seed that files have, with a name for it.
+
+    Args:
+        paths: records, one JSON object a line; `.json`, official results of one or more seeds; or folders of runs of
+            ours: of those that go on from each other the episodes are put together.
+
+    Raises:
+        ConfigError: one can't be read, or has something else.
+    """
+    runs = [path for path in paths if _is_of_a_run(path)]
+    yield from _read_runs(runs)
+    for path in paths:
+        if path not in runs:
+            try:
+                yield from _read_results(path) if path.suffix == ".json" else [(str(path), _read_lines(path))]
+            except OSError as error:
+                raise ConfigError(f"`{path}` can't be read: {error.strerror}.") from error
+            except UnicodeDecodeError as error:
+                raise ConfigError(f"`{path}` is not text: it must have the record of an episode a line.") from error
+
+
+def _is_of_a_run(path: Path) -> bool:
+    """Whether it is the folder of a run of ours, one of its versions, or the file of episodes of one."""
+    return path.is_dir() or (path.name == "episodes.jsonl" and (path.parent / "config.yaml").is_file())
+
+
+def _read_runs(paths: Sequence[Path]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    try:
+        found = [(training, training.episodes()) for training in trainings(paths)]
+    except ConfigError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        which = ("one of " if len(paths) > 1 else "") + ", ".join(f"`{path}`" for path in paths)
+        raise ConfigError(f"{which} has a damaged record of its episodes: {error}.") from error
+    for training, episodes in found:
+        name = " + ".join(map(str, training.paths))
+        if training.start:
+            note = f"`{name}` begins at step {training.start:,}, from `{training.resumes}`: name that run, too."
+            print(note, file=sys.stderr)
+        yield name, [_checked(record, f"`{name}`, episode {n}") for n, record in enumerate(episodes, 1)]
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    lines = [(n, line) for n, line in enumerate(path.read_text().split("\n"), 1) if line.strip()]
+    return [_checked(_json(line, f"`{path}`, line {n}"), f"`{path}`, line {n}") for n, line in lines]
+
+
+def _read_results(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Of a dict of lists for each seed: `xs` (end steps), `length`, `reward`, `achievement_...`."""
+    content = _json(path.read_text(), f"`{path}`")
+    for index, seed in enumerate(content if isinstance(content, list) else [content]):
+        where, keys = f"`{path}`, seed {index}", ["xs", "length", "reward", *COLUMNS]
+        if not isinstance(seed, dict) or not all(isinstance(seed.get(key), list) for key in keys):
+            allowed = f"it needs lists `xs`, `length`, `reward`, `{PREFIX}…`"
+            raise ConfigError(f"{where} is not a result of Crafter: {allowed}.")
+        if len({len(seed[key]) for key in keys}) > 1:
+            raise ConfigError(f"{where} is damaged: its lists differ in length.")
+        episodes = pd.DataFrame({key: seed[key] for key in keys}, dtype=object).rename(columns={"xs": "step"})
+        records = enumerate(episodes.to_dict("records"), 1)
+        yield f"{path}, seed {index}", [_checked(record, f"{where}, episode {n}") for n, record in records]
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{where} is damaged: it is not JSON ({error.msg}).") from error
+
+
+def _checked(record: Any, where: str) -> dict[str, Any]:
+    """
+    Raises:
+        ConfigError: it isn't the record of an episode on Crafter, which `where` names.
+    """
+    if not isinstance(record, dict):
+        raise ConfigError(f"{where} is damaged: it is not a JSON object.")
+    try:
+        check(Episode, record)
+    except ConfigError as error:
+        raise ConfigError(f"{where} is not the record of an episode on Crafter: {error}") from error
+    return record
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/score",
+        description="The official Crafter score of training episodes, of any program, as JSON: episodes, score (%), "
+        "reward, length (steps) and success rates (%) of each file, then mean and standard deviation over the files.",
+        epilog="The official protocol takes training episodes within 1M steps: it is not comparable with the score of "
+        "a frozen policy (scripts/evaluate). Few episodes bias the score low: compare equal numbers of them.",
+    )
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="Crafter's record of episodes, one JSON object a line (stats.jsonl, our episodes.jsonl), a file for each "
+        "seed; or an official result (.json: each of its seeds counts as a file); or the folder of a run; runs that go "
+        "on from each other count as one",
+    )
+    parser.add_argument(
+        "--budget",
+        type=count,
+        default=BUDGET,
+        metavar="STEPS",
+        help=f"environment steps; an episode that ends later is left out (default: {BUDGET})",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    try:
+        print(json.dumps(score_files(options.files, options.budget), indent=1, allow_nan=False))
+    except ConfigError as error:
+        sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    main()
