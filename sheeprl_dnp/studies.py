@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from sheeprl_dnp.checks import Checked, check
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, ponders, samples_halting
 from sheeprl_dnp.envs.episodes import checkpoint_step, versions
-from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS
 from sheeprl_dnp.runs import MAX_SEED, ConfigError, replace_file
 
 OWN_RULE = "default"  # the evaluation by the halting rule that an agent was trained with
@@ -41,6 +40,19 @@ COUNT = "a whole number from 1"
 OVERRIDES = "a list of overrides of Hydra, `key=value`"
 COUNTS = "a list of whole numbers from 1, each once"
 STEPS = f"a list of whole numbers from 1 and `{SHUFFLED}`, each once"
+
+
+def different(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """
+    Raises:
+        ValueError: one occurs twice.
+    """
+    if len(set(values)) < len(values):
+        raise ValueError
+    return values
+
+
+Different = AfterValidator(different)
 
 
 class Arm(Checked):
@@ -85,20 +97,15 @@ class Evaluations(Checked):
     # With the halting rule of the training
     episodes: Count = Field(100, description=COUNT)
     # Tried in turn on agents that ponder: numbers of ponder steps, and `shuffled` on those that sample them
-    forced_steps: tuple[Count | Literal["shuffled"], ...] = Field((), description=STEPS)
+    forced_steps: Annotated[tuple[Count | Literal["shuffled"], ...], Different] = Field((), description=STEPS)
     # Numbers of actions: any agent then takes the best of its n most probable ones, as it foresees their outcomes (one
     # head of discrete actions)
-    dream: tuple[Count, ...] = Field((), description=COUNTS)
+    dream: Annotated[tuple[Count, ...], Different] = Field((), description=COUNTS)
     # For each of these numbers
     forced_episodes: Count = Field(50, description=COUNT)
-    worlds: str = Field("evaluation", description=f"one of {', '.join(EVALUATION_WORLDS)}")
+    worlds: Literal["validation", "evaluation"] = Field("evaluation", description="one of validation, evaluation")
     # Other environments than that of the training, by name: overrides of `env.`. There, too, all this is played
     environments: dict[str, tuple[Text, ...]] = Field({}, description="names with lists of overrides, `env.key=value`")
-
-    @field_validator("forced_steps", "dream")
-    @classmethod
-    def _different(cls, values: tuple[int | str, ...]) -> tuple[int | str, ...]:
-        return different(values)
 
     @field_validator("environments")
     @classmethod
@@ -113,13 +120,6 @@ class Evaluations(Checked):
                     "`env.key=value`."
                 )
         return environments
-
-    @field_validator("worlds")
-    @classmethod
-    def _known(cls, worlds: str) -> str:
-        if worlds not in EVALUATION_WORLDS:
-            raise ValueError
-        return worlds
 
     @model_validator(mode="after")
     def _enough_to_shuffle(self) -> "Evaluations":
@@ -149,7 +149,7 @@ class Plan(Checked):
     """What `study.yaml` says: the first arm is what the others are compared with."""
 
     arms: tuple[Arm, ...] = Field(description="one arm or more, each label once", min_length=1)
-    seeds: tuple[Seed, ...] = Field(
+    seeds: Annotated[tuple[Seed, ...], Different] = Field(
         description=f"one whole number or more from 0 to {MAX_SEED}, each once", min_length=1
     )
     overrides: tuple[Text, ...] = Field((), description=f"{OVERRIDES}, for all the runs")
@@ -163,11 +163,6 @@ class Plan(Checked):
             raise ValueError(f"`arms`: the labels {', '.join(f'`{label}`' for label in twice)} must differ in a word.")
         return arms
 
-    @field_validator("seeds")
-    @classmethod
-    def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        return different(seeds)
-
     @property
     def labels(self) -> list[str]:
         return [arm.label for arm in self.arms]
@@ -175,16 +170,6 @@ class Plan(Checked):
     def runs(self, study: Path) -> list["Run"]:
         """All the runs, one seed after another, so that a study that was cut short has whole comparisons."""
         return [Run(study, arm, seed) for seed in self.seeds for arm in self.arms]
-
-
-def different(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """
-    Raises:
-        ValueError: one occurs twice.
-    """
-    if len(set(values)) < len(values):
-        raise ValueError
-    return values
 
 
 @dataclass(frozen=True)

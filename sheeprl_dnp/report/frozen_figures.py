@@ -101,7 +101,7 @@ def _level_of_first(axes: Axes, results: Results) -> None:
     """The first arm, for comparison, where it doesn't ponder."""
     first = results.study.first
     own = results.rows("return", rule=OWN_RULE, arm=first)
-    if len(own) and first not in results.trained_steps:
+    if len(own) and first not in results.study.trained_steps:
         color = arm_style(results.arms, first)["color"]
         axes.axhline(own["value"].iloc[0], color=color, linestyle="--", label=f"{first} (does not ponder)")
         axes.axhspan(own["low"].iloc[0], own["high"].iloc[0], color=color, alpha=0.12, linewidth=0)
@@ -109,7 +109,7 @@ def _level_of_first(axes: Axes, results: Results) -> None:
 
 def _mark_trained_steps(axes: Axes, results: Results, arm: str) -> None:
     """A line at the N that an agent was trained with."""
-    if steps := results.trained_steps.get(arm):
+    if steps := results.study.trained_steps.get(arm):
         axes.axvline(steps, color=GREY, linestyle=":", linewidth=1.2, zorder=0)
         where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "xytext": (4, -10)}
         axes.annotate(f"N = {steps} in training", (steps, 1), fontsize=8, color=GREY, **where)

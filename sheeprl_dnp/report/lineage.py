@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,10 @@ def trainings(paths: Sequence[Path]) -> list[Training]:
     owners = {version: path for path, found in named.items() for version in found}
     wholes = [_back_to_its_start(found[-1], owners) for found in named.values()]
     ends = [whole for whole in wholes if not any(whole[-1] in other[:-1] for other in wholes)]
-    for number, whole in enumerate(ends):
-        for other in ends[:number]:
-            if whole[0] == other[0]:
-                names = " and ".join(f"`{owners[folders[-1]]}`" for folders in (other, whole))
-                raise ConfigError(f"{names} both go on from `{owners[whole[0]]}`, and aren't two seeds: name one.")
+    for whole, other in combinations(ends, 2):
+        if whole[0] == other[0]:
+            names = f"`{owners[whole[-1]]}` and `{owners[other[-1]]}`"
+            raise ConfigError(f"{names} both go on from `{owners[whole[0]]}`, and aren't two seeds: name one.")
     return [Training(tuple(dict.fromkeys(owners[folder] for folder in whole)), whole) for whole in ends]
 
 
@@ -92,17 +92,11 @@ def _resumed_version(version: Path, owners: Mapping[Path, Path]) -> Path | None:
         return next((other for other in others if other.resolve() == saved_by.resolve()), None)
     names = {other: _names_in_common(other.resolve(), saved_by) for other in others}
     closest = [other for other, count in names.items() if count == max(names.values()) > 1]
-    if len(closest) == 1:
-        return closest[0]
     own = version.with_name(saved_by.name)
-    return own if own in others else None
+    return closest[0] if len(closest) == 1 else own if own in others else None
 
 
 def _names_in_common(path: Path, other: Path) -> int:
     """How many of their last names are the same."""
-    count = 0
-    for own, others in zip(reversed(path.parts), reversed(other.parts), strict=False):
-        if own != others:
-            break
-        count += 1
-    return count
+    pairs = zip(reversed(path.parts), reversed(other.parts), strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))

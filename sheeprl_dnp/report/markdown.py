@@ -140,7 +140,7 @@ def rules_table(results: Results, alone: bool = False) -> pd.DataFrame:
     used = [rule for rule in rules if rule in found]
     others = found.drop(columns=OWN_RULE, errors="ignore").notna().any(axis=1)
     arms = [arm for arm in results.arms if arm in found.index and (alone or others[arm])]
-    trained = [results.trained_steps.get(arm, 1) for arm in arms]
+    trained = [results.study.trained_steps.get(arm, 1) for arm in arms]
     labels = [f"{arm} (trained with N = {steps})" for arm, steps in zip(arms, trained, strict=True)]
     return found.loc[arms, used].set_axis(labels).rename_axis("arm").rename(columns=rules)
 

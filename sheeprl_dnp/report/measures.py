@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS, PREFIX, score
+from sheeprl_dnp.envs.crafter_score import PREFIX, score
+from sheeprl_dnp.report.score import unlocked
 from sheeprl_dnp.report.statistics import spearman, spearman_of_means
 from sheeprl_dnp.report.tables import CONFIG, RUN, TRAINING, Study, world_of
 from sheeprl_dnp.studies import OWN_RULE
@@ -89,11 +90,6 @@ def halting(study: Study) -> pd.DataFrame:
     return _long(logged[learns].groupby([*RUN, "step"], observed=True).mean())
 
 
-def unlocked(episodes: pd.DataFrame) -> pd.DataFrame:
-    """Which of Crafter's achievements each episode unlocked: 0 or 1 [episodes, achievements]."""
-    return (episodes[[PREFIX + name for name in ACHIEVEMENTS]] >= 1).astype(float)
-
-
 def of_achievements(study: Study) -> pd.DataFrame:
     """Of Crafter: the scores and the success rates of the achievements, in percent."""
     if not study.plays_crafter:
@@ -101,7 +97,8 @@ def of_achievements(study: Study) -> pd.DataFrame:
     training = study.by_rule(TRAINING)
     last = training[training["step"] > (1 - LAST_PART) * study.budget].assign(rule=f"{TRAINING}_last_part")
     episodes = pd.concat([study.episodes, last])
-    rates = 100 * unlocked(episodes).groupby([episodes[key] for key in (*RUN, "rule")], observed=True).mean()
+    groups = unlocked(episodes).groupby([episodes[key] for key in (*RUN, "rule")], observed=True)
+    rates = 100 * groups.mean().add_prefix(PREFIX)
     runs = training.groupby([*RUN, "rule"], observed=True)
     equal = [runs.apply(_score_of, episodes=runs.size().min()).rename("score_of_equal_episodes").to_frame()]
     return pd.concat(map(_long, [rates.assign(score=score(rates.to_numpy())), *(equal if len(training) else [])]))

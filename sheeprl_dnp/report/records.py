@@ -18,7 +18,6 @@ from sheeprl_dnp.envs.episodes import read_episodes, versions
 from sheeprl_dnp.studies import Evaluations, Plan, Run
 
 T = TypeVar("T")
-DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, yaml.YAMLError)
 # Of each table, the columns that a study always has
 NEEDED = {
     "runs": ["steps", "gradient_steps", "wall_s", "cpu_s", "machines", "flops_per_action", "flops_per_gradient_step"],
@@ -30,16 +29,9 @@ PONDER_KEYS = ("max_halts", "learn_halting", "halting", "lambda_p")  # of a conf
 CONFIG = "config."
 # Left out: names and paths, which never change what is computed, and the list of what is logged
 LEFT_OUT = (
-    "exp_name",
-    "run_name",
-    "root_dir",
-    "log_root",
-    "metric.logger.name",
-    "metric.logger.root_dir",
-    "metric.aggregator.metrics",
-    "model_manager.models",
-    "checkpoint.resume_from",
-)
+    "exp_name run_name root_dir log_root metric.logger.name metric.logger.root_dir metric.aggregator.metrics "
+    "model_manager.models checkpoint.resume_from"
+).split()
 
 Finite = Annotated[float, Field(allow_inf_nan=False, description="a finite number")]
 Number = Annotated[int, Field(description="a whole number")]
@@ -50,20 +42,13 @@ class Finished(BaseModel):
     gradient_steps: Number | None = None
 
 
-class Parameters(BaseModel):
-    agent: Number
-    world_model: Number
-    actor: Number
-    critic: Number
-
-
 class Flops(BaseModel):
     per_action: Annotated[list[Finite], Field(min_length=1, description="those at ponder step 1, 2, ...")]
     per_gradient_step: Finite
 
 
 class Costs(BaseModel):
-    parameters: Parameters
+    parameters: dict[str, Number]
     flops: Flops
 
 
@@ -102,20 +87,17 @@ def read_run(run: Run, evaluations: Evaluations, note: Callable[[str], None]) ->
     """What there is of a run: parts of the tables, by their names; `note` is told what is wrong with it."""
 
     def part(name: str, load: Callable[[], T]) -> T | None:
-        try:
-            return load()
-        except OSError:
+        content, error = tried(load)
+        if isinstance(error, OSError):
             note(f"finished, but without `{name}`: reported without it")
-        except DAMAGE as error:
+        elif error:
             note(f"`{name}` is corrupt ({describe(error)}): reported without it")
-        return None
+        return content
 
     if problem := _unfinished(run):
         note(problem)
-        try:
-            yield "runs", pd.DataFrame([_configuration(newest_config(run))])
-        except (OSError, *DAMAGE):
-            yield "runs", pd.DataFrame([{}])
+        config, _ = tried(lambda: newest_config(run))
+        yield "runs", pd.DataFrame([_configuration(config) if config else {}])
         return
     config = part("config.yaml", lambda: newest_config(run))
     row = check(Finished, run.load("finished.json")).model_dump() | (_configuration(config) if config else {})
@@ -134,12 +116,16 @@ def read_run(run: Run, evaluations: Evaluations, note: Callable[[str], None]) ->
     yield from ((name, table) for name, table in tables if table is not None)
 
 
-def newest_config(run: Run) -> dict[str, Any]:
-    """The resolved configuration of a run, as it was last started.
+def tried(load: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """What it gives, or the error of a file that is missing or damaged."""
+    try:
+        return load(), None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, yaml.YAMLError) as error:
+        return None, error
 
-    Raises:
-        OSError, or one of `DAMAGE`: there is none, or it is damaged.
-    """
+
+def newest_config(run: Run) -> dict[str, Any]:
+    """The resolved configuration of a run, as it was last started; for errors see `tried`."""
     folders = versions(run.folder)
     if not folders:
         raise FileNotFoundError(errno.ENOENT, "it has no configuration yet")
@@ -165,7 +151,7 @@ def _configuration(config: dict[str, Any]) -> dict[str, str]:
 def _costs(run: Run) -> dict[str, Any]:
     costs = check(Costs, run.load("costs.json"))
     return {
-        **{f"parameters_{name}": count for name, count in costs.parameters.model_dump().items()},
+        **{f"parameters_{name}": count for name, count in costs.parameters.items()},
         "flops_per_action": " ".join(f"{flops:.12g}" for flops in costs.flops.per_action),
         "flops_per_gradient_step": costs.flops.per_gradient_step,
     }
@@ -180,11 +166,7 @@ def _attempts(run: Run) -> dict[str, Any]:
 
 
 def load_attempts(run: Run) -> list[Attempt]:
-    """The attempts at a run, the first first.
-
-    Raises:
-        One of `DAMAGE`: a file is damaged.
-    """
+    """The attempts at a run, the first first; for errors see `tried`."""
     names = sorted((path.name for path in run.folder.glob("attempt_*.json")), key=lambda name: int(name[8:-5]))
     return [check(Attempt, run.load(name)) for name in names]
 
@@ -239,31 +221,25 @@ def _unfinished(run: Run) -> str | None:
     if not run.folder.is_dir():
         return "missing: it was never started"
     if run.is_finished:
-        try:
-            check(Finished, run.load("finished.json"))
-            return None
-        except (OSError, *DAMAGE) as error:
-            return f"corrupt: `finished.json` can't be read ({describe(error)})"
-    return f"unfinished: {_progress(run)}; {_last_attempt(run)}"
-
-
-def _progress(run: Run) -> str:
-    try:
-        episodes = read_episodes(run.folder)
-        total = newest_config(run)["algo"]["total_steps"]
-        return f"its last episode ended at step {episodes[-1]['step'] if episodes else 0:,} of {total:,}"
-    except (OSError, *DAMAGE) as error:
-        return f"how far it came is unknown ({describe(error)})"
+        _, error = tried(lambda: check(Finished, run.load("finished.json")))
+        return f"corrupt: `finished.json` can't be read ({describe(error)})" if error else None
+    (episodes, error), (config, other) = tried(lambda: read_episodes(run.folder)), tried(lambda: newest_config(run))
+    if problem := error or other:
+        progress = f"how far it came is unknown ({describe(problem)})"
+    else:
+        step = episodes[-1]["step"] if episodes else 0
+        progress = f"its last episode ended at step {step:,} of {config['algo']['total_steps']:,}"
+    return f"unfinished: {progress}; {_last_attempt(run)}"
 
 
 def _last_attempt(run: Run) -> str:
-    try:
-        last = load_attempts(run)[-1].exit
-    except (OSError, *DAMAGE):
+    last, error = tried(lambda: load_attempts(run)[-1])
+    if error:
         return "there is no record of an attempt"
-    if last is None:
+    if last.exit is None:
         return "its last attempt is still running or was killed"
-    return f"its last attempt ended with exit code {last}" if last else "its training has ended, its evaluation has not"
+    failed = f"its last attempt ended with exit code {last.exit}"
+    return failed if last.exit else "its training has ended, its evaluation has not"
 
 
 def _strangers(study: Path, plan: Plan) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """All that a report says, as numbers: tables, which the text and the figures show."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,14 +12,12 @@ import pandas as pd
 
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
 from sheeprl_dnp.envs.crafter_score import BUDGET
-from sheeprl_dnp.pondernet import log_prior
 from sheeprl_dnp.report import configuration, measures, statistics
 from sheeprl_dnp.report.measures import KEYS
-from sheeprl_dnp.report.tables import CONFIG, RUN, TRAINING, Study
+from sheeprl_dnp.report.tables import RUN, TRAINING, Study
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import OWN_RULE
 
-DIGITS = 10  # significant ones, of each number
 COMPARED = ["episodes", "score", "score_of_equal_episodes", "return", "length", "ponder_steps", "latency_ms"]
 BY_DIFFICULTY = ("return", "success", "ponder_steps", "first_ponder_steps")  # what is told of each difficulty
 
@@ -60,16 +59,6 @@ class Results:
         return self.study.plays_crafter and self.study.budget == BUDGET
 
     @property
-    def trained_steps(self) -> dict[str, int]:
-        return trained_steps(self.study)
-
-    @property
-    def prior(self) -> dict[str, list[float]]:
-        """The probabilities to halt at each ponder step that the training draws to, of the arms that ponder."""
-        lambda_p = pd.to_numeric(self.study.of_arm(f"{CONFIG}algo.ponder.lambda_p"))
-        return {arm: log_prior(steps, lambda_p[arm]).exp().tolist() for arm, steps in self.trained_steps.items()}
-
-    @property
     def runs(self) -> pd.DataFrame:
         """A row a run, a column a measure (`return`) of a rule (`training_return`), of all the episodes."""
         whole = self.values[self.values[["difficulty", "step"]].isna().all(axis=1)]
@@ -99,14 +88,7 @@ class Results:
 
     def as_json(self) -> dict[str, Any]:
         """The tables as lists of rows, NaN as null, without the last digits, which depend on the processor."""
-        content = {
-            "study": self.study.name,
-            "arms": self.arms,
-            "budget": self.study.budget,
-            "bin": measures.bin_size(self.study.budget),
-            "worlds": self.worlds,
-            "trained_steps": self.trained_steps,
-            "prior": self.prior,
+        tables = {
             "problems": self.problems,
             "runs": self.runs.reset_index(),
             "estimates": self.estimates,
@@ -114,11 +96,13 @@ class Results:
             "counts": self.counts.reset_index(),
             "configurations": configuration.differences(self.configurations).reset_index(),
         }
-        content["elsewhere"] = {
-            name: {"worlds": there.worlds, "estimates": there.estimates, "gains": there.gains}
+        study = {name: getattr(self.study, name) for name in ("name", "budget", "trained_steps", "prior")}
+        about = {"arms": self.arms, "bin": measures.bin_size(self.study.budget), "worlds": self.worlds}
+        elsewhere = {
+            name: {"worlds": there.worlds, "estimates": _rows(there.estimates), "gains": _rows(there.gains)}
             for name, there in self.elsewhere.items()
         }
-        return {key: _plain(value) for key, value in content.items()}
+        return study | about | {name: _rows(table) for name, table in tables.items()} | {"elsewhere": elsewhere}
 
     def main_table(self) -> pd.DataFrame:
         """The estimates of what is compared, and of the costs."""
@@ -128,16 +112,8 @@ class Results:
         return self.estimates.loc[whole & (compared | self.estimates["rule"].isna()), columns]
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, pd.DataFrame):
-        return [_plain(row) for row in value.to_dict("records")]
-    if isinstance(value, dict):
-        return {str(key): _plain(element) for key, element in value.items()}
-    if isinstance(value, list):
-        return [_plain(element) for element in value]
-    if isinstance(value, float):
-        return None if pd.isna(value) else float(f"{value:.{DIGITS}g}")
-    return value
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return json.loads(table.to_json(orient="records"))
 
 
 def analyse(study: Study) -> Results:
@@ -199,12 +175,6 @@ def _pairs(
                 yield {**dict(zip(KEYS, keys, strict=True)), "arm": arm, "than": than, **found}
 
 
-def trained_steps(study: Study) -> dict[str, int]:
-    """N of the training, of the arms that ponder."""
-    trained = pd.to_numeric(study.of_arm(f"{CONFIG}algo.ponder.max_halts")).dropna()
-    return {arm: int(steps) for arm, steps in trained.items() if steps > 1}
-
-
 def steps_of(rules: pd.Series) -> dict[str, int]:
     """Of some rules, those that force a number of ponder steps, in the order of it."""
     return dict(sorted(((rule, int(rule)) for rule in set(rules) if rule.isdecimal()), key=itemgetter(1)))
@@ -225,7 +195,7 @@ def gains(study: Study) -> pd.DataFrame:
     frozen = study.episodes[study.episodes["rule"] != TRAINING]
     returns = frozen.pivot_table(index=[*RUN, "episode"], columns="rule", values="return", observed=True)
     levels = frozen.groupby([*RUN, "episode"], observed=True)["difficulty"].first()
-    rules, trained = returns.columns.to_series(), trained_steps(study)
+    rules, trained = returns.columns.to_series(), study.trained_steps
     most, rows = max(steps_of(rules).values(), default=0), []
     for arm in study.plan.labels:
         own, steps = returns[returns.index.get_level_values("arm") == arm], trained.get(arm, 1)

@@ -33,14 +33,16 @@ def evaluation_lines(results: dict[str, Any]) -> list[str]:
 
 def summarise(run: Path) -> list[str]:
     """The lines of the summary of the run logged in a folder."""
-    lines = training_lines(read_episodes(run))
     evaluations = sorted(run.rglob("*.eval.json"))
-    for path in evaluations:
-        lines += evaluation_lines(json.loads(path.read_text()))
+    evaluated = [line for path in evaluations for line in evaluation_lines(json.loads(path.read_text()))]
     log = next(iter(sorted(run.glob("version_*"))), run)
-    lines.append(f"Results: {log}/ (episodes.jsonl, config.yaml, checkpoint/)")
-    lines += [f"         {path}" for path in evaluations]
-    return [*lines, f"Curves:  tensorboard --logdir {run}"]
+    return [
+        *training_lines(read_episodes(run)),
+        *evaluated,
+        f"Results: {log}/ (episodes.jsonl, config.yaml, checkpoint/)",
+        *(f"         {path}" for path in evaluations),
+        f"Curves:  tensorboard --logdir {run}",
+    ]
 
 
 def main() -> None:

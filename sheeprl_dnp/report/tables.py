@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS, PREFIX
+from sheeprl_dnp.pondernet import log_prior
 from sheeprl_dnp.report.records import CONFIG, NEEDED, read_runs
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Plan, read_study, write_plan
@@ -97,6 +98,18 @@ class Study:
     @property
     def kind_of_world(self) -> str:
         return next((kind for key, kind in WORLDS.items() if key in self.evaluation), "worlds")
+
+    @cached_property
+    def trained_steps(self) -> dict[str, int]:
+        """N of the training, of the arms that ponder."""
+        trained = pd.to_numeric(self.of_arm(f"{CONFIG}algo.ponder.max_halts")).dropna()
+        return {arm: int(steps) for arm, steps in trained.items() if steps > 1}
+
+    @cached_property
+    def prior(self) -> dict[str, list[float]]:
+        """The probabilities to halt at each ponder step that the training draws to, of the arms that ponder."""
+        lambda_p = pd.to_numeric(self.of_arm(f"{CONFIG}algo.ponder.lambda_p"))
+        return {arm: log_prior(steps, lambda_p[arm]).exp().tolist() for arm, steps in self.trained_steps.items()}
 
     def of_arm(self, key: str) -> pd.Series:
         """A column of `runs` by arm: the first value that a run has."""

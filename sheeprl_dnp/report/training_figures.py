@@ -99,8 +99,8 @@ def halting(results: Results) -> Figure | None:
     figure, axes = new_figure(3.5 + 4 * len(arms), 6.5, 2, len(arms), sharex=True, sharey="row")
     for (above, below), arm in zip(axes.T, arms, strict=True):
         own = rows[rows["arm"] == arm]
-        _halt_mass(above, own, results.prior[arm])
-        _ponder_steps(below, own, results.prior[arm])
+        _halt_mass(above, own, results.study.prior[arm])
+        _ponder_steps(below, own, results.study.prior[arm])
         above.set_title(wrapped(arm))
         below.set_xlabel("environment steps")
         in_thousands(below)

@@ -103,7 +103,7 @@ def test_halting_is_that_of_the_metrics(whole: Path, results: Results) -> None:
             seeds.append(fmean(float(line["Ponder/halt_mass_02"]) for line in inside))
     assert row(masses, measure="halt_mass_02", step=5000)["value"] == pytest.approx(fmean(seeds))
     prior = [0.4 * 0.6**n for n in range(MAX_HALTS)]
-    assert sum(n * p for n, p in enumerate(results.prior["ponder"], 1)) == pytest.approx(
+    assert sum(n * p for n, p in enumerate(results.study.prior["ponder"], 1)) == pytest.approx(
         sum(n * p for n, p in enumerate(prior, 1)) / sum(prior), rel=1e-6
     )
 

@@ -97,7 +97,7 @@ def curves(results: Results, arm: str, old: dict[str, Any]) -> Iterator[Number]:
         for point in halting[metric]:
             yield from estimates((arm, metric), one(results, metric, arm=arm, step=point["step"]), point)
     if old["halting"]:  # which was computed in single precision
-        mean = sum(n * p for n, p in enumerate(results.prior[arm], 1))
+        mean = sum(n * p for n, p in enumerate(results.study.prior[arm], 1))
         assert mean == pytest.approx(halting["prior_steps"], rel=1e-6)
 
 
@@ -170,7 +170,7 @@ def test_what_the_reports_say_is_the_same(both: tuple[Results, dict[str, Any]]) 
     assert (results.study.budget, bin_size(results.study.budget)) == (golden["budget"], golden["bin"])
     assert results.runs["training_episodes"].min() == golden["fewest_episodes"]
     assert {arm: old["trained_steps"] for arm, old in golden["arms"].items()} == {
-        arm: results.trained_steps.get(arm) for arm in results.arms
+        arm: results.study.trained_steps.get(arm) for arm in results.arms
     }
     for arm, old in golden["arms"].items():
         assert [seed for name, seed in results.runs.index if name == arm] == old["seeds"]
