@@ -135,7 +135,7 @@ def analyse(study: Study) -> Results:
         worlds=measures.worlds(study),
         problems=pd.concat([study.problems, late], ignore_index=True),
         configurations=configuration.configurations(study),
-        elsewhere={name: analyse(study.within(name)) for name in study.environments},
+        elsewhere={} if study.environment else {name: analyse(there) for name, there in study.elsewhere()},
     )
 
 

@@ -10,6 +10,7 @@
 Each begins with the arm's label and the seed of the run.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Plan, read_study, write_plan
 
 FILES = {"runs": "runs.csv"} | {name: f"{name}.csv.gz" for name in ("training", "evaluation", "metrics")}
+SOMETIMES = {"runs": "problems", "evaluation": "environment"}  # columns that a table has only where they say something
 RUN = ["arm", "seed"]
 TRAINING = "training"  # the `rule` of training episodes
 # Of a configuration, what a report reads: whether an agent ponders, its prior, and when its updates begin
@@ -38,7 +40,7 @@ class Study:
     """A study that is read.
 
     `runs` has a row for each run of the plan, the other tables rows of the finished ones. `arm` is a category in the
-    order of the plan. `evaluation` is of the environment of the training, `elsewhere` of others.
+    order of the plan. Of the evaluations, those in one `environment` are looked at; None: that of the training.
     """
 
     name: str
@@ -48,7 +50,7 @@ class Study:
     evaluation: pd.DataFrame
     metrics: pd.DataFrame
     problems: pd.DataFrame  # run, reason
-    elsewhere: pd.DataFrame
+    environment: str | None = None
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -72,20 +74,18 @@ class Study:
         a rule has no difficulty, none of them has.
         """
         training = self.training[self.training["step"] <= self.budget].rename(columns={"reward": "return"})
-        episodes = pd.concat([training.assign(rule=TRAINING), self.evaluation], ignore_index=True)
+        where = self.evaluation["environment"]
+        here = where.isna() if self.environment is None else where == self.environment
+        episodes = pd.concat([training.assign(rule=TRAINING), self.evaluation[here]], ignore_index=True)
         difficulty = episodes.get("difficulty", pd.Series(np.nan, episodes.index))
         complete = difficulty.notna().groupby([episodes[key] for key in (*RUN, "rule")], observed=True).transform("all")
         return episodes.assign(world=world_of(episodes), difficulty=difficulty.where(complete).astype(float))
 
-    @property
-    def environments(self) -> list[str]:
-        """Those of `elsewhere`."""
-        return [name for name in self.plan.evaluations.environments if name in set(self.elsewhere["environment"])]
-
-    def within(self, environment: str) -> "Study":
-        """The same study, but that the policies are evaluated in another environment."""
-        there = self.elsewhere[self.elsewhere["environment"] == environment]
-        return replace(self, evaluation=there, elsewhere=self.elsewhere[:0])
+    def elsewhere(self) -> Iterator[tuple[str, "Study"]]:
+        """The other environments that the policies were evaluated in, and the study with its look at each."""
+        for name in self.plan.evaluations.environments:
+            if name in set(self.evaluation["environment"]):
+                yield name, replace(self, environment=name)
 
     def by_rule(self, rule: str) -> pd.DataFrame:
         return self.episodes[self.episodes["rule"] == rule]
@@ -127,19 +127,22 @@ def load(folder: Path) -> Study:
     plan = read_study(folder)
     if (folder / FILES["runs"]).is_file():
         tables = {name: _read(folder / file, name) for name, file in FILES.items()}
-        reasons = tables["runs"].set_index(run_names(tables["runs"]))["problems"]
+        reasons = _with(tables["runs"], "problems").set_index(run_names(tables["runs"]))["problems"]
         in_order = reasons.reindex([run.name for run in plan.runs(folder)]).dropna()
         problems = in_order.rename("reason").rename_axis("run").reset_index()
     else:
         tables, problems = read_runs(folder, plan)
     arms = pd.CategoricalDtype(plan.labels, ordered=True)
     tables = {
-        name: table.astype({"arm": arms}).sort_values(RUN, kind="stable", ignore_index=True)
+        name: _with(table, SOMETIMES.get(name)).astype({"arm": arms}).sort_values(RUN, kind="stable", ignore_index=True)
         for name, table in tables.items()
     }
-    is_elsewhere = tables["evaluation"]["environment"].notna()
-    elsewhere, tables["evaluation"] = tables["evaluation"][is_elsewhere], tables["evaluation"][~is_elsewhere]
-    return Study(folder.resolve().name, plan, **tables, problems=problems, elsewhere=elsewhere)
+    return Study(folder.resolve().name, plan, **tables, problems=problems)
+
+
+def _with(table: pd.DataFrame, column: str | None) -> pd.DataFrame:
+    """With a column that has a value where there is one to tell."""
+    return table if column is None or column in table else table.assign(**{column: np.nan})
 
 
 def world_of(episodes: pd.DataFrame) -> pd.Series:
@@ -155,8 +158,6 @@ def publish(study: Study, folder: Path) -> None:
     runs = _differing(study.runs).assign(problems=run_names(study.runs).map(reasons))
     for name, file in FILES.items():
         table = runs if name == "runs" else getattr(study, name)
-        if name == "evaluation":
-            table = pd.concat([table, study.elsewhere]).sort_index()
         # No time of writing in the archive: the same study gives the same file
         compression = {"method": "gzip", "mtime": 0} if file.endswith(".gz") else None
         shown = table.dropna(axis="columns", how="all")
@@ -194,5 +195,4 @@ def _read(path: Path, name: str) -> pd.DataFrame:
     for column in [*RUN, *NEEDED[name]]:
         if column not in table:
             raise ConfigError(f"`{path}` is not a table of a study: it has no `{column}`.")
-    absent = {"runs": "problems", "evaluation": "environment"}.get(name, "arm")  # written where it is known
-    return table if absent in table else table.assign(**{absent: np.nan})
+    return table
