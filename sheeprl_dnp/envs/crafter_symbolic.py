@@ -14,6 +14,7 @@ OBJECTS = ("cow", "zombie", "skeleton", "arrow-left", "arrow-right", "arrow-up",
 POSTURES = ("player-left", "player-right", "player-up", "player-down", "player-sleep")
 PLANES = len(MATERIALS) + len(OBJECTS)
 DIGITS = 10  # of an amount in the inventory
+CELL = 8  # pixels of a drawn cell
 
 
 class SymbolicCrafterWrapper(CrafterWrapper):
@@ -41,6 +42,33 @@ class SymbolicCrafterWrapper(CrafterWrapper):
     def render(self) -> np.ndarray:
         self.env._world.random.set_state(self._before_noise)  # drawing the noise moves it on again
         return self.env.render()
+
+    def draw(self, observation: np.ndarray) -> np.ndarray:
+        """The picture of any symbols, also of things that are half there, as a world model may believe in.
+
+        Returns:
+            uint8 [9 * `CELL`, 9 * `CELL`, 3], with Crafter's textures, without its darkness.
+        """
+        there, grid = (observation / PRESENT).clip(0, 1), (self._rows, self._columns)
+        ends = np.cumsum([self._rows * self._columns * PLANES, len(constants.items) * DIGITS, len(POSTURES)])
+        cells, amounts, posture, _ = np.split(there, ends)
+        player = np.zeros((*grid, len(POSTURES)))
+        player[self._rows // 2, self._columns // 2] = posture
+        planes = np.concatenate([cells.reshape(*grid, PLANES), player], -1)
+        image = np.zeros((self._rows * CELL, self._columns * CELL, 3))
+        for plane, name in zip(np.moveaxis(planes, -1, 0), (*MATERIALS, *OBJECTS, *POSTURES), strict=True):
+            if name != "outside" and plane.max() > 0.01:
+                texture = np.tile(self._texture(name), (*grid, 1))
+                strength = plane.repeat(CELL, 0).repeat(CELL, 1)[..., None] * texture[..., 3:] / 255
+                image += strength * (texture[..., :3] - image)
+        inventory = dict(zip(constants.items, amounts.reshape(-1, DIGITS).argmax(-1), strict=True))
+        items = self.env._item_view(inventory, (CELL, CELL)).transpose(1, 0, 2)
+        return np.concatenate([image.round().astype(np.uint8), items])
+
+    def _texture(self, name: str) -> np.ndarray:
+        """One of Crafter's, with how much of what is below it hides: [`CELL`, `CELL`, 4]."""
+        texture = self.env._textures.get(name, (CELL, CELL)).transpose(1, 0, 2)
+        return np.pad(texture, ((0, 0), (0, 0), (0, 4 - texture.shape[-1])), constant_values=255)
 
     def _convert_obs(self, obs: np.ndarray) -> dict[str, np.ndarray]:
         return {"symbols": obs}

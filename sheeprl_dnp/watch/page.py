@@ -36,6 +36,8 @@ def write_page(actions: Actions, episodes: Sequence[Episode], **agent: Any) -> t
         lstrip_blocks=True,
     )
     environment.globals |= {"actions": actions, "columns": COLUMNS, "zip": zip}
+    environment.filters["num"] = lambda number, sign="": f"{round(number, 2) + 0.0:{sign}.2f}"  # no negative zero
+    environment.filters["px"] = lambda number: f"{number:.1f}".removesuffix(".0")
     template = environment.get_template("decision.html.jinja")
     sheets, parts, sizes = {}, {}, []
     for e, episode in enumerate(episodes, 1):

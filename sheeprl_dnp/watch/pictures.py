@@ -106,5 +106,5 @@ class Sheet:
 
 def _webp(image: Image.Image, lossless: bool) -> bytes:
     file = BytesIO()
-    image.save(file, "WEBP", lossless=lossless, quality=75, method=4)
+    image.save(file, "WEBP", lossless=lossless, quality=60, method=4)
     return file.getvalue()

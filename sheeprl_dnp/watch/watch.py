@@ -32,7 +32,7 @@ EPILOG = """examples:
 
 Decision by decision: what the agent sees and believes, where it halts, how its policy changes from ponder step to
 ponder step, what it dreams of, and what really happened. The episodes are those that scripts/evaluate CKPT --envs 1
-plays. The page is one file, which loads nothing else. A decision takes a tenth of a second on a CPU core, 10 to 40 KB.
+plays. The page is one file, which loads nothing else. A decision takes a tenth of a second on a CPU core, 10 to 90 KB.
 """
 
 

@@ -12,7 +12,7 @@ from sheeprl.utils.utils import dotdict
 from test_configs import experiment
 
 from sheeprl_dnp.envs.crafter import CrafterWrapper
-from sheeprl_dnp.envs.crafter_symbolic import MATERIALS, OBJECTS, PLANES, POSTURES, SymbolicCrafterWrapper
+from sheeprl_dnp.envs.crafter_symbolic import CELL, MATERIALS, OBJECTS, PLANES, POSTURES, SymbolicCrafterWrapper
 from sheeprl_dnp.envs.symbols import PRESENT
 from sheeprl_dnp.runs import ConfigError
 
@@ -130,6 +130,18 @@ def test_the_player_is_no_object_in_its_own_view() -> None:
     env = environment()
     obs, _ = env.reset()
     assert Seen(obs["symbols"]).thing(*CENTRE) is None
+
+
+def test_what_is_drawn_of_the_symbols_is_crafters_picture_at_noon() -> None:
+    env = environment(size=9 * CELL)
+    obs, _ = env.reset()
+    for _ in range(60):  # of 300 steps of a day, which begins in the morning
+        obs, *_ = env.step(0)
+    drawn, picture = env.draw(obs["symbols"]), env.render()
+    assert drawn.shape == picture.shape and drawn.dtype == np.uint8
+    assert np.abs(drawn.astype(int) - picture).max() <= 1
+    halves = env.draw(obs["symbols"] / 2)[: ROWS * CELL]
+    assert np.abs(halves.astype(int) - drawn[: ROWS * CELL] / 2).mean() < 20 < drawn.mean()
 
 
 @pytest.mark.filterwarnings("ignore:.*not having a spec")
