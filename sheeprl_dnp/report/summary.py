@@ -3,32 +3,34 @@
 import json
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from sheeprl_dnp.envs.episodes import read_episodes
 
-RECENT_EPISODES = 10
+PARTS = 5  # of a training
 
 
 def training_lines(episodes: list[dict[str, Any]]) -> list[str]:
     if not episodes:
         return ["Training: no episode ended"]
     returns = [episode["reward"] for episode in episodes]
-    first, last = fmean(returns[:RECENT_EPISODES]), fmean(returns[-RECENT_EPISODES:])
-    return [f"Training: {len(returns)} episodes; mean return of the first 10 {first:.2f}, of the last 10 {last:.2f}"]
+    bounds = [len(returns) * part // PARTS for part in range(PARTS + 1)]
+    means = " ".join(f"{fmean(returns[i:j]):.2f}" for i, j in pairwise(bounds) if j > i)
+    return [f"Training: {len(returns)} episodes; mean return of each fifth of them: {means}"]
 
 
 def evaluation_lines(results: dict[str, Any]) -> list[str]:
     episodes = results["episodes"]
     unlocked = Counter(name for e in episodes for name, count in e.get("achievements", {}).items() if count > 0)
     achievements = ", ".join(f"{name} {count / len(episodes):.0%}" for name, count in unlocked.most_common())
-    return [
+    lines = [
         f"Evaluation: {len(episodes)} episodes in worlds never trained in; mean return {results['mean_return']:.2f}, "
-        f"length {results['mean_length']:.0f}, ponder steps {results['mean_ponder_steps']:.2f}",
-        f"Achievements: {achievements or 'none'}",
+        f"length {results['mean_length']:.0f}, ponder steps {results['mean_ponder_steps']:.2f}"
     ]
+    return [*lines, f"Achievements: {achievements}"] if achievements else lines
 
 
 def summarise(run: Path) -> list[str]:
