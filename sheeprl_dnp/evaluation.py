@@ -24,7 +24,7 @@ from sheeprl_dnp.checkpoints import build_agent
 from sheeprl_dnp.dreamer_v3_ponder.config import check_dream, choices, ponders
 from sheeprl_dnp.dreamer_v3_ponder.lookahead import BestOfMostProbable, Lookahead
 from sheeprl_dnp.dreamer_v3_ponder.utils import action_sizes
-from sheeprl_dnp.envs.crafter_score import score
+from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS, score
 from sheeprl_dnp.envs.episode_list import EpisodeList
 from sheeprl_dnp.envs.worlds import KEPT_SEEDS
 from sheeprl_dnp.runs import local_folder
@@ -166,11 +166,15 @@ def decide(
     return actions.cpu().numpy().reshape(envs.action_space.shape)
 
 
-def crafter_results(episodes: list[Record]) -> Record:
-    """Crafter's score of the episodes, and its success rates, in percent."""
-    names = dict.fromkeys(name for episode in episodes for name in episode["achievements"])
-    rates = {name: 100 * fmean(episode["achievements"].get(name, 0) > 0 for episode in episodes) for name in names}
-    return {"score": float(score(np.array(list(rates.values())))), "success_rates": rates}
+def achievement_results(episodes: list[Record]) -> Record:
+    """In how many of the episodes each achievement was unlocked, in percent; the score where they are Crafter's."""
+    counts = [episode.get("achievements") for episode in episodes]
+    if not all(isinstance(count, dict) for count in counts):
+        return {"score": None, "success_rates": {}}
+    names = dict.fromkeys(name for count in counts for name, value in count.items() if not isinstance(value, str))
+    rates = {name: 100 * fmean(count.get(name, 0) > 0 for count in counts) for name in names}
+    is_crafter = rates.keys() == set(ACHIEVEMENTS)
+    return {"score": float(score(np.array(list(rates.values())))) if is_crafter else None, "success_rates": rates}
 
 
 def results(episodes: list[Record], latencies: list[float]) -> Record:
@@ -179,11 +183,10 @@ def results(episodes: list[Record], latencies: list[float]) -> Record:
     `latency_ms_per_action` is of one decision for all the environments.
     """
     median, p95 = np.percentile(latencies, (50, 95)) * 1000
-    plays_crafter = all("achievements" in episode for episode in episodes)
     return {
         "mean_return": fmean(episode["return"] for episode in episodes),
         "mean_length": fmean(episode["length"] for episode in episodes),
-        **(crafter_results(episodes) if plays_crafter else {"score": None, "success_rates": {}}),
+        **achievement_results(episodes),
         "mean_ponder_steps": fmean(episode["ponder_steps"] for episode in episodes),
         "latency_ms_per_action": {"median": round(median, 3), "p95": round(p95, 3)},
         "episodes": sorted(episodes, key=lambda episode: episode["seed"]),

@@ -15,8 +15,9 @@ import torch
 from conftest import BIN, TINY_CRAFTER, Command, clean_environment, last_checkpoint
 
 from sheeprl_dnp import evaluation
+from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS
 from sheeprl_dnp.envs.worlds import world_seed
-from sheeprl_dnp.evaluation import crafter_results
+from sheeprl_dnp.evaluation import achievement_results
 from sheeprl_dnp.report.summary import summarise
 from sheeprl_dnp.study.evaluate import main
 
@@ -268,5 +269,12 @@ def test_a_damaged_checkpoint_is_named_before_any_is_played(command: Command, ru
 
 
 def test_an_achievement_that_only_some_episodes_name_counts_as_missed_in_the_others() -> None:
-    episodes = [{"achievements": {"wood": 1}}, {"achievements": {"wood": 0, "stone": 2}}]
-    assert crafter_results(episodes)["success_rates"] == {"wood": 50, "stone": 50}
+    episodes = [{"achievements": {"wood": 1, "rank": "novice"}}, {"achievements": {"wood": 0, "stone": 2}}]
+    assert achievement_results(episodes)["success_rates"] == {"wood": 50, "stone": 50}
+
+
+def test_the_score_of_crafter_is_of_its_own_achievements_alone() -> None:
+    every = dict.fromkeys(ACHIEVEMENTS, 1)
+    assert achievement_results([{"achievements": every}])["score"] == pytest.approx(100)
+    for other in ({"achievements": {"wood": 1}}, {"achievements": every | {"fly": 1}}, {"achievements": 3}, {}):
+        assert achievement_results([other])["score"] is None
