@@ -45,7 +45,7 @@ def difference(sample: pd.Series, baseline: pd.Series) -> pd.Series:
     value = np.subtract(*map(np.mean, samples)) if n and len(samples) > 1 else pairs.mean() if n else np.nan
     if n < 2:
         return pd.Series([value, np.nan, np.nan, n], ESTIMATE)
-    if all(np.ptp(sample) == 0 for sample in samples):  # and so there is nothing to estimate a spread from
+    if all(np.allclose(sample, sample[0], 1e-12, 1e-12) for sample in samples):  # no spread but that of rounding
         return pd.Series([value, value, value, n], ESTIMATE)
     test = stats.ttest_1samp(pairs, 0) if len(pairs) else stats.ttest_ind(*samples, equal_var=False)
     interval = test.confidence_interval(CONFIDENCE)

@@ -128,13 +128,13 @@ def _ponder_steps(axes: Axes, own: pd.DataFrame, prior: list[float]) -> None:
     metrics = {name: rows for name, rows in own.groupby("measure")}
     low, high = (metrics.get(f"expected_steps_p{percentile}") for percentile in (10, 90))
     if low is not None and high is not None:
-        style = {"color": "#0072B2", "alpha": 0.15, "linewidth": 0, "label": "of 80 % of the states"}
+        style = {"color": "#0072B2", "alpha": 0.15, "linewidth": 0, "label": "10 to 90 % of the states"}
         axes.fill_between(low["step"], low["value"], high["value"], **style)
     styles = {
         "expected_steps": {"color": "#0072B2", "marker": "o", "label": "expected, in imagination"},
         "player_steps": {"color": "#D55E00", "marker": "s", "label": "taken by the player"},
     }
-    for name in styles.keys() & metrics.keys():
+    for name in (name for name in styles if name in metrics):
         band(axes, metrics[name]["step"], metrics[name], **styles[name])
     mean = np.dot(prior, range(1, len(prior) + 1))
     axes.axhline(mean, color=GREY, linestyle="--", linewidth=1, label="mean of the prior")

@@ -1,12 +1,14 @@
 """The figures show what the tables have, and no more."""
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 import pandas as pd
 import pytest
+import yaml
 from matplotlib.image import imread
 
 from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS
@@ -112,12 +114,30 @@ def test_the_spread_over_states_is_drawn_where_it_was_logged(whole: Path, study:
     def shaded(study: Path) -> list[str]:
         return [str(area.get_label()) for area in halting(results_of(study)).axes[1].collections]
 
-    assert "of 80 % of the states" not in shaded(whole)
+    assert "10 to 90 % of the states" not in shaded(whole)
     for seed in (1, 2, 3):
         path = run_folder(study, "ponder", seed) / "metrics.csv"
         metrics = pd.read_csv(path)
         metrics["Ponder/expected_steps_p10"] = metrics["Ponder/expected_steps"] - 0.5
         metrics["Ponder/expected_steps_p90"] = metrics["Ponder/expected_steps"] + 0.5
         metrics.to_csv(path, index=False)
-    assert "of 80 % of the states" in shaded(study)
+    assert "10 to 90 % of the states" in shaded(study)
     assert read(study / "runs/ponder/seed_1/finished.json")["steps"] == 10_000
+
+
+def test_policies_that_look_ahead_have_their_own_line_of_the_test_time_curve(study: Path, few_resamples: None) -> None:
+    plan = yaml.safe_load((study / "study.yaml").read_text())
+    plan["evaluations"]["dream"] = [1, 3]
+    (study / "study.yaml").write_text(yaml.safe_dump(plan))
+    for run in study.glob("runs/*/*"):
+        for number in (1, 3):
+            shutil.copy(run / "evaluation_default.json", run / f"evaluation_dream_{number}.json")
+    results = results_of(study)
+    panels = forced_steps(results).axes
+    assert [panel.get_title() for panel in panels] == list(ARMS)  # DreamerV3 looks ahead, too
+    for panel, arm in zip(panels, ARMS, strict=True):
+        line = next(line for line in panel.get_lines() if list(line.get_xdata()) == [1, 3])
+        own = row(results.rows("return", rule="default"), arm=arm)["value"]
+        assert list(line.get_ydata()) == pytest.approx([own, own]) and line.get_linestyle() == ":"
+        assert panel.get_xlabel() == "ponder steps, or actions dreamed of"
+    assert "best of so many actions, dreamed of" in {line.get_label() for line in panels[0].get_lines()}

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 import yaml
 
+from sheeprl_dnp.report.frozen_figures import success_rates
 from sheeprl_dnp.report.markdown import markdown
 from sheeprl_dnp.report.measures import flops_at
 from sheeprl_dnp.report.report import main
 from sheeprl_dnp.report.results import Results
+from sheeprl_dnp.report.training_figures import learning_curves
 
 from .synthetic import (
     ARMS,
@@ -245,3 +247,27 @@ def test_help_explains_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     usage = " ".join(capsys.readouterr().out.split())
     assert "scripts/report [-h] [--output FOLDER] STUDY" in usage and "95 % intervals" in usage
     assert "default: STUDY/report" in usage
+
+
+@pytest.mark.parametrize("named", ["others", "more than those of Crafter"])
+def test_an_environment_with_achievements_of_its_own_is_told_by_its_returns_alone(study: Path, named: str) -> None:
+    def own(counts: dict[str, int]) -> dict[str, int | str]:
+        return {"kills": 3, "rank": "novice"} if named == "others" else counts | {"fly": 1}
+
+    for run in study.glob("runs/*/*"):
+        path = run / "version_0" / "episodes.jsonl"
+        lines = []
+        for episode in map(json.loads, path.read_text().splitlines()):
+            counts = {key: episode.pop(key) for key in [*episode] if key.startswith("achievement_")}
+            counts = {key.removeprefix("achievement_"): value for key, value in counts.items()}
+            lines.append(episode | {f"achievement_{name}": value for name, value in own(counts).items()})
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        for path in run.glob("evaluation_*.json"):
+            change(path, episodes=[e | {"achievements": own(e["achievements"])} for e in read(path)["episodes"]])
+    results, text = results_of(study), markdown(results_of(study), {})
+    assert results.problems.empty and not results.study.plays_crafter
+    assert results.rows("score", rule="training").empty and success_rates(results) is None
+    assert "score" not in text and "Crafter" not in text and "achievement" not in text
+    returns = [fmean(e["reward"] for e in training(study, "ponder", seed)) for seed in (1, 2, 3)]
+    assert row(results.rows("return", rule="training"), arm="ponder")["value"] == pytest.approx(fmean(returns))
+    assert learning_curves(results).axes[0].get_ylabel() == "return of an episode"

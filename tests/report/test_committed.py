@@ -1,0 +1,173 @@
+"""The committed reports say what the committed tables do: each number is computed again, from the rows alone."""
+
+import csv
+import gzip
+import itertools
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import fmean, pstdev, stdev
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS
+
+RESULTS = Path(__file__).parents[2] / "results"
+Row = dict[str, str]
+Key = tuple[Any, ...]
+
+
+def table(study: str, name: str) -> list[Row]:
+    path = RESULTS / study / name
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def report(study: str) -> dict[str, Any]:
+    return json.loads((RESULTS / study / "report" / "results.json").read_text())
+
+
+def find(rows: Iterable[dict[str, Any]], **keys: Any) -> dict[str, Any]:
+    """The one row with these values; null where a key isn't named."""
+    keys = {"rule": None, "difficulty": None, "step": None, "than": None, "statistic": "mean"} | keys
+    (found,) = (row for row in rows if all(row.get(key) == value for key, value in keys.items()))
+    return found
+
+
+def by_run(rows: list[Row], value: Callable[[list[Row]], float], *keys: str) -> dict[Key, list[float]]:
+    """A number of each run's rows with the same keys: by these keys and the arm, in the order of the seeds."""
+    groups: dict[Key, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[(*(row[key] for key in keys), row["arm"], int(row["seed"]))].append(row)
+    found: dict[Key, list[float]] = defaultdict(list)
+    for key in sorted(groups):
+        found[key[:-1]].append(value(groups[key]))
+    return found
+
+
+def mean_of(name: str) -> Callable[[list[Row]], float]:
+    return lambda rows: fmean(float(row[name]) for row in rows)
+
+
+def score(rows: list[Row]) -> float:
+    rates = [100 * fmean(float(row[f"achievement_{name}"]) > 0 for row in rows) for name in ACHIEVEMENTS]
+    return math.exp(fmean(math.log1p(rate) for rate in rates)) - 1
+
+
+def check(found: dict[str, Any], seeds: list[float]) -> None:
+    assert found["value"] == pytest.approx(fmean(seeds), rel=1e-8, abs=1e-9) and found["n"] == len(seeds)
+    assert min(seeds) - 1e-9 <= found["low"] <= found["value"] + 1e-9 and found["value"] - 1e-9 <= found["high"]
+
+
+@pytest.mark.parametrize("study", ["crafter_small", "lights_out"])
+def test_the_means_of_the_episodes_are_those_of_the_tables(study: str) -> None:
+    estimates = report(study)["estimates"]
+    for name, rule, key in (("training.csv.gz", "training", "reward"), ("evaluation.csv.gz", "default", "return")):
+        rows = [row for row in table(study, name) if row.get("rule", rule) == rule]
+        for (arm,), seeds in by_run(rows, mean_of(key)).items():
+            check(find(estimates, measure="return", rule=rule, arm=arm), seeds)
+            std = find(estimates, measure="return", rule=rule, arm=arm, statistic="std")
+            assert std["value"] == pytest.approx(pstdev(seeds))
+    measures = {"return", "ponder_steps"} | ({"first_ponder_steps"} if study == "lights_out" else set())
+    for measure in measures:
+        for (rule, arm), seeds in by_run(table(study, "evaluation.csv.gz"), mean_of(measure), "rule").items():
+            check(find(estimates, measure=measure, rule=rule, arm=arm), seeds)
+
+
+def test_the_interval_of_three_seeds_is_that_of_all_their_resamples() -> None:
+    estimates = report("crafter_small")["estimates"]
+    for (arm,), seeds in by_run(table("crafter_small", "training.csv.gz"), score).items():
+        found = find(estimates, measure="score", rule="training", arm=arm)
+        check(found, seeds)
+        means = [fmean(draw) for draw in itertools.product(seeds, repeat=3)]
+        low, high = np.quantile(means, (0.025, 0.975), method="inverted_cdf")
+        assert (found["low"], found["high"]) == pytest.approx((low, high), rel=1e-8)
+
+
+def test_success_rates_are_those_of_the_episodes() -> None:
+    estimates = report("crafter_small")["estimates"]
+    training = table("crafter_small", "training.csv.gz")
+    parts = {"training": training, "training_last_part": [row for row in training if float(row["step"]) > 40_000]}
+    for rule, name in itertools.product(parts, ("wake_up", "eat_cow", "collect_coal")):
+        measure = f"achievement_{name}"
+        rates = by_run(parts[rule], lambda rows, key=measure: 100 * fmean(float(row[key]) > 0 for row in rows))
+        for (arm,), seeds in rates.items():
+            check(find(estimates, measure=measure, rule=rule, arm=arm), seeds)
+
+
+def test_arms_are_compared_in_pairs_of_seeds() -> None:
+    estimates = report("lights_out")["estimates"]
+    own = [row for row in table("lights_out", "evaluation.csv.gz") if row["rule"] == "default"]
+    of_all, by_level = by_run(own, mean_of("return")), by_run(own, mean_of("return"), "difficulty")
+    runs = {(None, arm): seeds for (arm,), seeds in of_all.items()}
+    runs |= {(float(level), arm): seeds for (level, arm), seeds in by_level.items()}
+    for (level, arm), seeds in runs.items():
+        check(find(estimates, measure="return", rule="default", arm=arm, difficulty=level), seeds)
+    pairs = [row for row in estimates if row["statistic"] == "difference" and row["measure"] == "return"]
+    pairs = [row for row in pairs if row["rule"] == "default"]
+    assert len(pairs) == 6 * 21
+    for pair in pairs:
+        ours, theirs = (runs[pair["difficulty"], pair[key]] for key in ("arm", "than"))
+        differences = [x - y for x, y in zip(ours, theirs, strict=True)]
+        assert pair["value"] == pytest.approx(fmean(differences), abs=1e-9) and pair["n"] == 5
+        half = t.ppf(0.975, 4) * stdev(differences) / math.sqrt(5)
+        assert pair["high"] - pair["value"] == pytest.approx(half, abs=1e-8)
+
+
+def test_what_four_steps_bring_is_of_the_boards_that_both_played() -> None:
+    found = report("lights_out")["gains"]
+    episodes = table("lights_out", "evaluation.csv.gz")
+    key = ("arm", "seed", "episode")
+    played = {rule: {tuple(r[k] for k in key): r for r in episodes if r["rule"] == rule} for rule in ("1", "4")}
+    both = [
+        {**row, "gain": float(row["return"]) - float(played["1"][run]["return"])}
+        for run, row in played["4"].items()
+        if run in played["1"]
+    ]
+    levels = {(None, arm): seeds for (arm,), seeds in by_run(both, mean_of("gain")).items()}
+    levels |= {(float(n), arm): seeds for (n, arm), seeds in by_run(both, mean_of("gain"), "difficulty").items()}
+    assert len(levels) == 6 * 4
+    for (level, arm), seeds in levels.items():
+        (gain,) = (g for g in found if (g["arm"], g["from"], g["to"], g["difficulty"]) == (arm, "1", "4", level))
+        assert gain["value"] == pytest.approx(fmean(seeds), abs=1e-9)
+        assert gain["value"] - gain["low"] == pytest.approx(t.ppf(0.975, 4) * stdev(seeds) / math.sqrt(5), abs=1e-8)
+
+
+def test_the_learning_curves_have_the_mean_of_each_bin() -> None:
+    estimates = report("lights_out")["estimates"]
+    for row in (rows := table("lights_out", "training.csv.gz")):
+        row["bin"] = str(2000 * math.ceil(float(row["step"]) / 2000))
+    curves = by_run([row for row in rows if float(row["step"]) <= 30_000], mean_of("reward"), "bin")
+    assert len(curves) == 15 * 7
+    points = [row for row in estimates if row["measure"] == "learning_curve" and row["difficulty"] is None]
+    for (end, arm), seeds in curves.items():
+        check(find(points, rule="training", arm=arm, step=float(end)), seeds)
+
+
+def test_halting_is_that_of_the_metrics() -> None:
+    study = report("lights_out")
+    logged = [row for row in table("lights_out", "metrics.csv.gz") if row["Ponder/halt_mass_01"]]
+    for row in logged:
+        row["bin"] = str(2000 * math.ceil(float(row["step"]) / 2000))
+    for measure in ("halt_mass_01", "halt_mass_04", "expected_steps"):
+        points = [row for row in study["estimates"] if row["measure"] == measure]
+        for (end, arm), seeds in by_run(logged, mean_of(f"Ponder/{measure}"), "bin").items():
+            check(find(points, measure=measure, arm=arm, step=float(end)), seeds)
+    prior = [0.2 * 0.8**n for n in range(4)]
+    assert study["prior"]["Dream-&-Ponder"] == pytest.approx([p / sum(prior) for p in prior], rel=1e-6)
+
+
+def test_flops_are_those_of_the_steps_that_were_pondered() -> None:
+    runs = {(row["arm"], int(row["seed"])): row for row in report("lights_out")["runs"]}
+    for row in table("lights_out", "runs.csv"):
+        found, per_action = runs[row["arm"], int(row["seed"])], [float(f) for f in row["flops_per_action"].split()]
+        more = (per_action[-1] - per_action[0]) / max(len(per_action) - 1, 1)
+        flops = per_action[0] + more * (found["default_ponder_steps"] - 1)
+        assert found["flops_per_action"] == pytest.approx(flops, rel=1e-9)
+        gradient_steps = float(row["flops_per_gradient_step"]) * float(row["gradient_steps"])
+        assert found["training_flops"] == pytest.approx(gradient_steps + flops * float(row["steps"]), rel=1e-9)
