@@ -1,9 +1,8 @@
 """On what a trained agent is played: not every computer has what it was trained on."""
 
-from typing import Any
-
 from lightning.fabric import Fabric
 from lightning.fabric.accelerators import ACCELERATOR_REGISTRY
+from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.runs import ConfigError
 
@@ -17,7 +16,7 @@ def accelerators() -> list[str]:
     return [*found, *(["gpu"] if {"cuda", "mps"} & set(found) else []), "auto"]
 
 
-def evaluation_fabric(trained: dict[str, Any], accelerator: str | None = None) -> Fabric:
+def evaluation_fabric(trained: dotdict, accelerator: str | None = None) -> Fabric:
     """One device that plays an agent.
 
     Args:

@@ -41,7 +41,7 @@ def seed_argument(value: str) -> int:
 
 def load_config(
     checkpoint: str, steps: str | int | None = None, video: bool = False, overrides: Sequence[str] = ()
-) -> dict[str, Any]:
+) -> dotdict:
     """The configuration of the run of a checkpoint, for its evaluation.
 
     Raises:
@@ -120,9 +120,7 @@ class Agent(NamedTuple):
     player: PlayerDV3
 
 
-def build_agent(
-    fabric: Fabric, cfg: dict[str, Any], envs: gym.vector.VectorEnv, state: dict[str, Any], steps: Any
-) -> Agent:
+def build_agent(fabric: Fabric, cfg: dotdict, envs: gym.vector.VectorEnv, state: dict[str, Any], steps: Any) -> Agent:
     """The agent of a checkpoint (`state`).
 
     Args:

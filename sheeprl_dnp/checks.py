@@ -58,7 +58,8 @@ def _locate(
 ) -> tuple[list[str], FieldInfo | None, Any, type[BaseModel] | None]:
     """The keys down to the innermost field that an error is in, that field, its value, and the model that it is of."""
     keys: list[str] = []
-    field, value, inner, in_dict = None, data, model, False
+    field, value, in_dict = None, data, False
+    inner: type[BaseModel] | None = model
     for part in loc:
         if inner is None:
             break

@@ -12,6 +12,7 @@ import torch
 from lightning.fabric import Fabric
 from sheeprl.algos.dreamer_v3.agent import PlayerDV3
 from sheeprl.utils.env import make_env
+from sheeprl.utils.utils import dotdict
 from torch.optim import SGD
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -25,7 +26,7 @@ FILE_NAME = "costs.json"
 SAMPLE = (4, 2)  # [T, B] of the batch that is counted: the operations of a gradient step are proportional to T * B
 
 
-def costs(cfg: dict[str, Any], observation_space: gym.spaces.Dict, action_space: gym.Space) -> dict[str, Any]:
+def costs(cfg: dotdict, observation_space: gym.spaces.Dict, action_space: gym.Space) -> dict[str, Any]:
     """Builds the agent of a configuration on the CPU, and counts.
 
     A multiply-add of a matrix product or of a convolution is two operations; nothing else is counted. What depends on
@@ -105,7 +106,7 @@ def _flops_of_player(player: PlayerDV3, observation: dict[str, torch.Tensor]) ->
     return count_flops(lambda: player.get_actions(observation))
 
 
-def save_costs(cfg: dict[str, Any], run_folder: Path) -> None:
+def save_costs(cfg: dotdict, run_folder: Path) -> None:
     """Writes what the agent of a run costs to its `costs.json`, where that is missing."""
     if (run_folder / FILE_NAME).is_file():
         return
@@ -114,7 +115,7 @@ def save_costs(cfg: dict[str, Any], run_folder: Path) -> None:
     env.close()
 
 
-def report_costs(cfg: dict[str, Any], log_dir: str, envs: gym.vector.VectorEnv) -> None:
+def report_costs(cfg: dotdict, log_dir: str, envs: gym.vector.VectorEnv) -> None:
     """Prints what the agent of a run that starts costs, and writes it to `costs.json` in the folder of the run."""
     counted = costs(cfg, envs.single_observation_space, envs.single_action_space)
     print(describe(counted))

@@ -18,6 +18,7 @@ from sheeprl.algos.dreamer_v3.agent import PlayerDV3
 from sheeprl.algos.dreamer_v3.utils import prepare_obs
 from sheeprl.utils.env import make_env
 from sheeprl.utils.fabric import get_single_device_fabric
+from sheeprl.utils.utils import dotdict
 from torch import Tensor
 
 from sheeprl_dnp.checkpoints import build_agent
@@ -48,7 +49,7 @@ class PlayerSteps:
 
 
 def make_environments(
-    cfg: dict[str, Any], episodes: int, num_envs: int, log_dir: str, worlds: str = "evaluation"
+    cfg: dotdict, episodes: int, num_envs: int, log_dir: str, worlds: str = "evaluation"
 ) -> gym.vector.VectorEnv:
     """The environments of a run, which play `episodes` episodes between them, each with a seed of its own.
 
@@ -78,7 +79,7 @@ def make_environments(
 
 def build_player(
     fabric: Fabric,
-    cfg: dict[str, Any],
+    cfg: dotdict,
     envs: gym.vector.VectorEnv,
     state: dict[str, Any],
     steps: PlayerSteps,
@@ -117,7 +118,7 @@ def play(
     steps: PlayerSteps,
     envs: gym.vector.VectorEnv,
     fabric: Fabric,
-    cfg: dict[str, Any],
+    cfg: dotdict,
     episodes: int,
     latencies: list[float],
 ) -> Iterator[Record]:
@@ -154,7 +155,7 @@ def play(
 
 
 def decide(
-    player: PlayerDV3, fabric: Fabric, cfg: dict[str, Any], obs: dict[str, np.ndarray], envs: gym.vector.VectorEnv
+    player: PlayerDV3, fabric: Fabric, cfg: dotdict, obs: dict[str, np.ndarray], envs: gym.vector.VectorEnv
 ) -> np.ndarray:
     torch_obs = prepare_obs(fabric, obs, cnn_keys=cfg.algo.cnn_keys.encoder, num_envs=envs.num_envs)
     mask = {key: value for key, value in torch_obs.items() if key.startswith("mask")} or None
@@ -195,7 +196,7 @@ def results(episodes: list[Record], latencies: list[float]) -> Record:
 
 def evaluate(
     fabric: Fabric,
-    cfg: dict[str, Any],
+    cfg: dotdict,
     state: dict[str, Any],
     *,
     episodes: int,
@@ -224,7 +225,9 @@ def evaluate(
     """
     envs = make_environments(cfg, episodes, num_envs, log_dir, worlds)
     try:
-        steps, latencies, records = PlayerSteps(num_envs), [], []
+        steps = PlayerSteps(num_envs)
+        latencies: list[float] = []
+        records: list[Record] = []
         player = build_player(fabric, cfg, envs, state, steps, dream)
         for record in play(player, steps, envs, fabric, cfg, episodes, latencies):
             records.append(record)
@@ -236,7 +239,7 @@ def evaluate(
 
 def how_it_is_played(
     fabric: Fabric,
-    algo: dict[str, Any],
+    algo: dotdict,
     *,
     command: str,
     checkpoint: str,

@@ -2,6 +2,7 @@
 
 import math
 from numbers import Integral
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -62,12 +63,12 @@ def check_lambda_p(lambda_p: float) -> None:
         raise ValueError(f"`lambda_p` must be strictly between 0 and 1, got {lambda_p}")
 
 
-def is_whole_number(value: object) -> bool:
+def is_whole_number(value: object) -> TypeGuard[int]:
     """Whether it is an integer of Python or of NumPy, and not a truth value."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def drawn_hazard(like: Tensor, halting: str, threshold: float) -> Tensor:
+def drawn_hazard(like: Tensor, halting: str | int, threshold: float) -> Tensor:
     """The cumulative hazard `-sum_{i<=n} log(1 - lambda_i)` at which each row of `like` halts by a rule: `[batch]`.
 
     Raises:

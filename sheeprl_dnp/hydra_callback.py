@@ -4,7 +4,6 @@ import errno
 import sys
 from collections.abc import Callable
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -35,11 +34,11 @@ class RunCallback(Callback):
     """
 
     def __init__(self) -> None:
-        self._replaced: tuple[ModuleType, Any] | None = None  # the module of an algorithm, and its own `main`
+        self._replaced: tuple[Any, Any] | None = None  # the module of an algorithm, and its own `main`
         self._refused: ConfigError | None = None
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        module = ALGORITHMS.get(config.algo.name)
+        module: Any = ALGORITHMS.get(config.algo.name)
         try:
             check(config)
         except ConfigError as error:
@@ -66,7 +65,7 @@ class RunCallback(Callback):
         print(said, file=sys.stderr)
         job_return._return_value = SystemExit(1)  # raised by Hydra at the end of the sweep
 
-    def _replace(self, module: ModuleType, main: Callable[..., None]) -> None:
+    def _replace(self, module: Any, main: Callable[..., None]) -> None:
         """Puts another function in the place of the `main` of an algorithm, for this job."""
         self._replaced = module, module.main
         module.main = main

@@ -13,6 +13,7 @@ from lightning.fabric import Fabric
 from sheeprl.algos.dreamer_v3 import dreamer_v3
 from sheeprl.algos.dreamer_v3.agent import PlayerDV3
 from sheeprl.algos.dreamer_v3.agent import build_agent as build_dreamer_v3_agent
+from sheeprl.utils.utils import dotdict
 from torch import Tensor, nn
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
@@ -20,7 +21,7 @@ from sheeprl_dnp.dreamer_v3_ponder.dreamer_v3_ponder import train
 from sheeprl_dnp.dreamer_v3_ponder.utils import action_sizes, build_moments
 
 
-def agent_builder(cfg: dict[str, Any], steps: Any, moments: nn.Module) -> Callable[..., tuple]:
+def agent_builder(cfg: dotdict, steps: Any, moments: nn.Module) -> Callable[..., tuple]:
     """The `build_agent` of the algorithm of a configuration.
 
     Args:
@@ -36,7 +37,7 @@ def agent_builder(cfg: dict[str, Any], steps: Any, moments: nn.Module) -> Callab
 class Learner:
     """An agent with all that its `train` takes; `step(batch)` is a gradient step, `learn_world_model` a part of it."""
 
-    cfg: dict[str, Any]
+    cfg: dotdict
     world_model: nn.Module
     actor: nn.Module
     critic: nn.Module
@@ -69,7 +70,7 @@ class Learner:
 
 def build_learner(
     fabric: Fabric,
-    cfg: dict[str, Any],
+    cfg: dotdict,
     observation_space: gym.spaces.Dict,
     action_space: gym.Space,
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
@@ -93,7 +94,7 @@ def build_learner(
         )
         for section, module in ((cfg.algo.world_model, world_model), (cfg.algo.actor, actor), (cfg.algo.critic, critic))
     ]
-    run = partial(train, player_steps=steps) if ponders else dreamer_v3.train
+    run: Callable[..., None] = partial(train, player_steps=steps) if ponders else dreamer_v3.train
 
     def step(batch: dict[str, Tensor]) -> None:
         learned = (world_model, actor, critic, target_critic, *optimizers)

@@ -5,7 +5,7 @@ halts at step n with probability `p_n = lambda_n * prod_{i<n} (1 - lambda_i)`, t
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from sheeprl_dnp.halting import (
 )
 from sheeprl_dnp.halting import halting_head as halting_head  # a part of what a user builds a net from
 
-Inputs = Tensor | tuple[Tensor, ...]  # [batch, ...] each
+Inputs: TypeAlias = "Tensor | tuple[Tensor, ...]"  # [batch, ...] each
 
 
 class PonderOutput(NamedTuple):
@@ -180,6 +180,7 @@ class PonderNet(nn.Module):
 
     def _halting_logits(self, states: Tensor) -> Tensor:
         """The logits of `lambda_n`, `[batch]`, at least float32."""
+        assert self.halting_module is not None
         logits = self.halting_module(states).squeeze(-1)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 

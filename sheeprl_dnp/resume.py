@@ -15,12 +15,13 @@ SHOWN = 3  # keys of a choice of a group
 
 def resumed_config(config: DictConfig) -> DictConfig:
     """The configuration with which a run goes on, from that of the command that resumes it."""
-    with warnings.catch_warnings(action="ignore"):  # SheepRL gives them when it resumes
+    with warnings.catch_warnings():  # SheepRL gives them when it resumes
+        warnings.simplefilter("ignore")
         return resume_from_checkpoint(without_hydra(config))
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def check_choices(config: DictConfig) -> None:
@@ -80,5 +81,5 @@ def leaves(section: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix.rstrip("."): section}
     values: dict[str, Any] = {}
     for key in section:
-        values |= leaves(OmegaConf.select(section, str(key)), f"{prefix}{key}.")
+        values |= leaves(OmegaConf.select(section, str(key)), f"{prefix}{key!s}.")
     return values

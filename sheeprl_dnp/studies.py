@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, Field, field_validator, model_validator
+from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.checks import Checked, check
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, ponders, samples_halting
@@ -129,13 +130,13 @@ class Evaluations(Checked):
             )
         return self
 
-    def forced_on(self, algo: dict[str, Any]) -> list[int | str]:
+    def forced_on(self, algo: dotdict) -> list[int | str]:
         """Of `forced_steps`, those for an agent of this configuration."""
         if not ponders(algo):
             return []
         return [steps for steps in self.forced_steps if steps != SHUFFLED or samples_halting(algo)]
 
-    def of(self, algo: dict[str, Any] | None) -> list[Evaluation]:
+    def of(self, algo: dotdict | None) -> list[Evaluation]:
         """Those of an agent of this configuration (None: unknown)."""
         forced, few = self.forced_on(algo) if algo else [], self.forced_episodes
         rules = [Evaluation(OWN_RULE, self.episodes)]

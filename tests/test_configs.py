@@ -68,12 +68,6 @@ def test_an_experiment_differs_from_its_baseline_only_in_what_ponders(name: str)
 
 
 @pytest.mark.parametrize("name", ["dnp_crafter", "dnp_crafter_small", "dnp_lights_out"])
-def test_the_control_differs_only_in_that_it_never_halts(name: str) -> None:
-    differing = differing_keys(experiment(f"exp={name}"), experiment(f"exp={name}_fixed"))
-    assert differing - {"run_name", "metric.logger.name"} == {"algo.ponder.learn_halting"}
-
-
-@pytest.mark.parametrize("name", ["dnp_crafter", "dnp_crafter_small", "dnp_lights_out"])
 def test_the_experiment_that_dreams_differs_only_in_its_steps_and_estimator(name: str) -> None:
     differing = differing_keys(experiment(f"exp={name}"), experiment(f"exp={name}_dream"))
     assert differing - {"run_name", "metric.logger.name"} <= {

@@ -49,7 +49,7 @@ def test_a_forced_ponder_step_of_an_action_costs_the_half_of_the_cell_that_sees_
     assert np.diff(ponder).tolist() == [2 * width * width] * 3
     # The trunk has two layers less for the cell, whose other half is computed for all steps
     assert ponder[0] == one[0] - 2 * 2 * width * width + 2 * width * width
-    assert counted("dnp_crafter_small_fixed")["flops"]["per_action"] == ponder
+    assert counted("dnp_crafter_small", "algo.ponder.learn_halting=False")["flops"]["per_action"] == ponder
 
 
 def test_a_dream_costs_the_world_model_and_the_critic() -> None:
@@ -66,7 +66,7 @@ def test_a_gradient_step_costs_one_behaviour_for_each_trajectory() -> None:
         counted("dnp_crafter_small", f"algo.ponder.max_halts={n}")["flops"]["per_gradient_step"] for n in (1, 2, 4)
     )
     assert (four - two) / (two - one) == pytest.approx(2, rel=0.2)
-    fixed = counted("dnp_crafter_small_fixed")["flops"]["per_gradient_step"]
+    fixed = counted("dnp_crafter_small", "algo.ponder.learn_halting=False")["flops"]["per_gradient_step"]
     assert one < fixed < two
 
 

@@ -56,7 +56,7 @@ class Variant:
         return "n1" if self.max_halts == 1 else f"n{self.max_halts}_{self.kind}"
 
     @property
-    def ponder(self) -> dict[str, Any]:
+    def ponder(self) -> dotdict:
         """The keys of `algo.ponder` that make it."""
         matched = {"roots": 1 / self.max_halts} if "matched" in self.kind else {}
         return PLAIN | KINDS[self.kind] | matched
@@ -108,7 +108,7 @@ class Agent:
         return self.flops
 
     @property
-    def cfg(self) -> dict[str, Any]:
+    def cfg(self) -> dotdict:
         return self.learner.cfg
 
     def step(self, variant: Variant | None = None) -> None:
@@ -118,7 +118,7 @@ class Agent:
         self.learner.step(self.batch)
 
 
-def compose_agent(settings: Settings, max_halts: int | None, step: str = "refine") -> dict[str, Any]:
+def compose_agent(settings: Settings, max_halts: int | None, step: str = "refine") -> dotdict:
     """The configuration of DreamerV3 (`None`), or of ours.
 
     Raises:

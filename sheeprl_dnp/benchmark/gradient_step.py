@@ -40,7 +40,7 @@ def measure_gradient_steps(
     timings: dict[str, Timing] = {}
     for done, timings in enumerate(alternate(reference, steps, rounds=rounds, turn=turn, device=device), start=1):  # noqa: B007
         on_progress(f"gradient steps: round {done} of {rounds}")
-    measured = {}
+    measured: dict[str, dict[str, Any]] = {}
     for name, step in {"dreamer_v3": reference, **steps}.items():
         on_progress(f"phases and memory: {name}")
         timing = timings["reference" if name == "dreamer_v3" else name]

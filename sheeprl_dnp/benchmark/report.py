@@ -108,15 +108,16 @@ def growth_figure(results: Results) -> Figure:
     time, memory = axes[0]
     for colour, (kind, label) in zip(COLOURS, LABELS.items(), strict=False):
         entries = {n: results["gradient_step"].get(Variant(n, kind).name) for n in max_halts}
-        max_halts, entries = zip(*((n, entry) for n, entry in entries.items() if entry), strict=True)
+        numbers = [n for n, entry in entries.items() if entry]
+        found = [entries[n] for n in numbers]
         style = {"color": colour, "marker": "o", "markersize": 4, "label": label}
         if kind == "all":
             bound = {"color": "#444444", "linestyle": ":", "label": "N times the behaviour's FLOPs"}
-            time.plot(max_halts, [entry["bound"] for entry in entries], **bound)
-        low, high = ([entry["ratio"][key] for entry in entries] for key in ("low", "high"))
-        time.fill_between(max_halts, low, high, color=colour, alpha=0.18, linewidth=0)
-        time.plot(max_halts, [entry["ratio"]["median"] for entry in entries], **style)
-        memory.plot(max_halts, [entry["memory_ratio"] for entry in entries], **style)
+            time.plot(numbers, [entry["bound"] for entry in found], **bound)
+        low, high = ([entry["ratio"][key] for entry in found] for key in ("low", "high"))
+        time.fill_between(numbers, low, high, color=colour, alpha=0.18, linewidth=0)
+        time.plot(numbers, [entry["ratio"]["median"] for entry in found], **style)
+        memory.plot(numbers, [entry["memory_ratio"] for entry in found], **style)
     for axis, title in ((time, "time of a gradient step"), (memory, "peak memory of a gradient step")):
         axis.set(title=title, xlabel="N, ponder steps", ylabel="ratio to DreamerV3", xscale="log", yscale="log")
         axis.set_xticks(max_halts, [str(n) for n in max_halts])

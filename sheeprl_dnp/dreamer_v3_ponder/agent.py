@@ -7,7 +7,7 @@ World-model tensors are `[T, B, ...]`, imagined ones `[H+1, N*M, ...]`, with the
 
 import copy
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gymnasium
 import hydra
@@ -19,6 +19,7 @@ from sheeprl.algos.dreamer_v3.agent import build_agent as build_dreamer_v3_agent
 from sheeprl.algos.dreamer_v3.utils import init_weights
 from sheeprl.models.models import MLP
 from sheeprl.utils.fabric import get_single_device_fabric, setup_module
+from sheeprl.utils.utils import dotdict
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -108,7 +109,9 @@ class PonderActor(nn.Module):
         dreams: Dreams | None,
     ) -> tuple[Halted, Dreams | None]:
         """Where the states halt, as rows, and what was dreamed of in them."""
-        ponder, step, every = self.ponder, self.ponder.step_module, None
+        ponder, every = self.ponder, None
+        assert ponder is not None
+        step = ponder.step_module
         inputs = step.inputs(features.flatten(0, -2), latents.flatten(0, -2), self._heads[0])
         known = Dreams(*(part.flatten(0, -2) for part in dreams)) if dreams else None
         if ahead and not known:
@@ -176,7 +179,7 @@ class PlayerActor(nn.Module):
         return pondered.actions, pondered.policies
 
 
-def refine(cfg: dict[str, Any], lookahead: Lookahead) -> tuple[nn.Module, nn.Module]:
+def refine(cfg: dotdict, lookahead: Lookahead) -> tuple[nn.Module, nn.Module]:
     """A step that is a layer like those of the trunk, and the halting unit that sees what it makes."""
     actor, norm_cls = cfg.algo.actor, hydra.utils.get_class(cfg.algo.actor.layer_norm.cls)
     mlp = MLP(
@@ -190,7 +193,7 @@ def refine(cfg: dict[str, Any], lookahead: Lookahead) -> tuple[nn.Module, nn.Mod
     return Refine(mlp.model), halting_head(actor.dense_units, cfg.algo.ponder.lambda_p)
 
 
-def dream(cfg: dict[str, Any], lookahead: Lookahead) -> tuple[nn.Module, nn.Module]:
+def dream(cfg: dotdict, lookahead: Lookahead) -> tuple[nn.Module, nn.Module]:
     """A step that dreams of one action, and the halting unit that sees what it gained."""
     ponder = cfg.algo.ponder
     step = Dream(lookahead, cfg.algo.actor.dense_units, ponder.max_halts, halts=ponder.learn_halting)
@@ -200,7 +203,7 @@ def dream(cfg: dict[str, Any], lookahead: Lookahead) -> tuple[nn.Module, nn.Modu
 STEPS = {"refine": refine, "dream": dream}
 
 
-def build_ponder_net(cfg: dict[str, Any], lookahead: Lookahead) -> PonderNet:
+def build_ponder_net(cfg: dotdict, lookahead: Lookahead) -> PonderNet:
     """What ponders in the actor of a configuration.
 
     Its weights come from a forked generator seeded by the run: they change no other initialisation.
@@ -216,7 +219,7 @@ def build_agent(
     fabric: Fabric,
     actions_dim: Sequence[int],
     is_continuous: bool,
-    cfg: dict[str, Any],
+    cfg: dotdict,
     obs_space: gymnasium.spaces.Dict,
     world_model_state: dict[str, Tensor] | None = None,
     actor_state: dict[str, Tensor] | None = None,
@@ -273,9 +276,7 @@ def build_agent(
     return world_model, actor, critic, target_critic, player
 
 
-def set_player_actor(
-    fabric: Fabric, cfg: dict[str, Any], player: PlayerDV3, actor: PonderActor, steps: PonderedSteps
-) -> None:
+def set_player_actor(fabric: Fabric, cfg: dotdict, player: PlayerDV3, actor: PonderActor, steps: PonderedSteps) -> None:
     """Gives the player its copy of the actor, which shares the weights of the one that is trained."""
     ponder_cfg = cfg.algo.ponder
     player_actor = PlayerActor(copy.deepcopy(actor), steps, ponder_cfg.halting, ponder_cfg.halting_threshold)

@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from sheeprl.utils.memmap import MemmapArray
+from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.runs import ConfigError, load_checkpoint
 
@@ -39,13 +40,13 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def resumed_folder(cfg: dict[str, Any], rank: int) -> Path | None:
+def resumed_folder(cfg: dotdict, rank: int) -> Path | None:
     """The folder of the files with which a process of a resumed run goes on; None if it starts new ones."""
     if not (cfg.checkpoint.resume_from and cfg.buffer.memmap and cfg.buffer.checkpoint):
         return None
-    buffers = load_checkpoint(cfg.checkpoint.resume_from)["rb"]
+    buffers: Any = load_checkpoint(cfg.checkpoint.resume_from)["rb"]
     if isinstance(buffers, list):
-        buffers.checkpoint_path = cfg.checkpoint.resume_from
+        buffers.checkpoint_path = cfg.checkpoint.resume_from  # type: ignore[attr-defined]
         buffers = buffers[rank] if rank < len(buffers) else None
     for buffer in buffers.buffer if buffers else ():
         for array in buffer.buffer.values():

@@ -1,10 +1,11 @@
 """The keys of `algo.ponder`: what is allowed, and what to say when it isn't."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 from sheeprl.algos.dreamer_v2.utils import reinforce_weight
+from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.checks import Checked, check
 from sheeprl_dnp.halting import is_whole_number
@@ -46,47 +47,47 @@ class Ponder(Checked):
     @classmethod
     def _is_share(cls, roots: str | float) -> str | float:
         # The integer 1 would be one state, where a sweep 0.25,0.5,1 means all of them
-        if roots == "all" or (roots >= 2 if isinstance(roots, int) else 0 < roots <= 1):
+        if isinstance(roots, str) or (roots >= 2 if isinstance(roots, int) else 0 < roots <= 1):
             return roots
         raise ValueError
 
 
-def ponders(algo: dict[str, Any]) -> bool:
+def ponders(algo: dotdict) -> bool:
     """Whether a section `algo`, of either algorithm, is of an actor that takes more than one ponder step."""
     return "ponder" in algo and algo["ponder"]["max_halts"] > 1
 
 
-def samples_halting(algo: dict[str, Any]) -> bool:
+def samples_halting(algo: dotdict) -> bool:
     """Whether it is of an actor that learns to halt, and whose own rule samples the ponder step."""
     return ponders(algo) and algo["ponder"]["learn_halting"] and algo["ponder"]["halting"] == "sample"
 
 
-def choices(ponder: dict[str, Any]) -> int:
+def choices(ponder: dotdict) -> int:
     """How many ponder steps the actor can halt at."""
     return ponder.max_halts if ponder.learn_halting else 1
 
 
-def trajectories(ponder: dict[str, Any]) -> int:
+def trajectories(ponder: dotdict) -> int:
     """How many trajectories are imagined from each root."""
     return choices(ponder) if ponder.estimator == "trajectories" else 1
 
 
-def estimator(ponder: dict[str, Any]) -> str:
+def estimator(ponder: dotdict) -> str:
     """That of the gradient: with one trajectory from each root the two are the same, so that it is the cheaper one."""
     return "marginal" if trajectories(ponder) == 1 else ponder.estimator
 
 
-def entropy(ponder: dict[str, Any]) -> str:
+def entropy(ponder: dotdict) -> str:
     """Whose is rewarded: where the actor can halt at one step, that step's policy is the one that is played."""
     return "steps" if choices(ponder) == 1 else ponder.entropy
 
 
-def batch_states(algo: dict[str, Any]) -> int:
+def batch_states(algo: dotdict) -> int:
     """M: how many latent states of a batch there are to imagine from."""
     return algo.per_rank_sequence_length * algo.per_rank_batch_size
 
 
-def root_states(algo: dict[str, Any]) -> int:
+def root_states(algo: dotdict) -> int:
     """How many of the M states imagination starts from: `algo.ponder.roots` as a number, at least 1.
 
     All, for an actor that never halts, or has one ponder step: it imagines what DreamerV3 does.
@@ -97,7 +98,7 @@ def root_states(algo: dict[str, Any]) -> int:
     return max(1, round(roots * states)) if isinstance(roots, float) else roots
 
 
-def check_ponder_config(algo: dict[str, Any]) -> None:
+def check_ponder_config(algo: dotdict) -> None:
     """Checks the section `algo.ponder` of a configuration, from the whole section `algo`.
 
     Raises:
@@ -113,7 +114,7 @@ def check_ponder_config(algo: dict[str, Any]) -> None:
         )
 
 
-def check_estimator(algo: dict[str, Any]) -> None:
+def check_estimator(algo: dotdict) -> None:
     """Checks that the gradient can be estimated as it is configured.
 
     Raises:
@@ -138,7 +139,7 @@ def check_estimator(algo: dict[str, Any]) -> None:
         )
 
 
-def check_actions(algo: dict[str, Any], actions_dim: Sequence[int], is_continuous: bool) -> None:
+def check_actions(algo: dotdict, actions_dim: Sequence[int], is_continuous: bool) -> None:
     """Checks that an actor of these actions can ponder as it is configured to.
 
     Raises:
@@ -169,13 +170,13 @@ def check_actions(algo: dict[str, Any], actions_dim: Sequence[int], is_continuou
                 )
 
 
-def has_one_head(algo: dict[str, Any], actions_dim: Sequence[int], is_continuous: bool) -> bool:
+def has_one_head(algo: dotdict, actions_dim: Sequence[int], is_continuous: bool) -> bool:
     """Whether an actor has one head of discrete actions, none of which is ever masked."""
     return not is_continuous and len(actions_dim) == 1 and not algo.actor.cls.endswith("MinedojoActor")
 
 
 def check_dream(
-    count: int, algo: dict[str, Any], actions_dim: Sequence[int], is_continuous: bool, key: str = "--dream"
+    count: int, algo: dotdict, actions_dim: Sequence[int], is_continuous: bool, key: str = "--dream"
 ) -> None:
     """Checks that a player can take the best of so many actions, as the user asked for by `key`.
 

@@ -6,7 +6,6 @@ checkpoints and the interaction with the environments are SheepRL's own.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -18,6 +17,7 @@ from sheeprl.utils.compile import compiled
 from sheeprl.utils.fabric import autocast_cache_scope, update
 from sheeprl.utils.metric import MetricAggregator
 from sheeprl.utils.registry import register_algorithm
+from sheeprl.utils.utils import dotdict
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -55,7 +55,7 @@ def draw_roots(roots: int, *states: Tensor) -> Sequence[Tensor]:
 
 def behaviour_learning(
     fabric: Fabric,
-    cfg: dict[str, Any],
+    cfg: dotdict,
     world_model: WorldModel,
     actor: nn.Module,
     critic: nn.Module,
@@ -137,7 +137,7 @@ def train(
     critic_optimizer: Optimizer,
     data: dict[str, Tensor],
     aggregator: MetricAggregator | None,
-    cfg: dict[str, Any],
+    cfg: dotdict,
     is_continuous: bool,
     actions_dim: Sequence[int],
     moments: WeightedMoments,
@@ -169,7 +169,7 @@ def train(
         actions_dim,
         logs=logs,
     )
-    if logs:
+    if aggregator is not None and logs:
         for name, value in metrics.items():
             aggregator.update(name, value)
         if (steps := player_steps.compute_and_reset()) is not None:
@@ -179,7 +179,7 @@ def train(
 
 
 @register_algorithm()
-def main(fabric: Fabric, cfg: dict[str, Any], on_start: OnStart | None = None) -> None:
+def main(fabric: Fabric, cfg: dotdict, on_start: OnStart | None = None) -> None:
     """Trains an agent in SheepRL's own DreamerV3 loop, where the pieces that ponder stand for SheepRL's."""
     check_ponder_config(cfg.algo)
     add_ponder_metrics(cfg)

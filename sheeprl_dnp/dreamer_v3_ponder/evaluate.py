@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.fabric import Fabric
 from sheeprl.utils.logger import get_log_dir, get_logger
 from sheeprl.utils.registry import register_evaluation
+from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
 from sheeprl_dnp.envs.worlds import check_training_seed
@@ -31,7 +32,7 @@ OTHER_SECTIONS = ("metric", "hydra")  # of which any key is read
 
 
 @register_evaluation(algorithms="dreamer_v3_ponder")
-def evaluate(fabric: Fabric, cfg: dict[str, Any], state: dict[str, Any]) -> None:
+def evaluate(fabric: Fabric, cfg: dotdict, state: dict[str, Any]) -> None:
     """Plays `eval_episodes` episodes (as many as `algo.ponder.eval_episodes` of the training, if it isn't given), and
     writes what `evaluation.results` has beside the checkpoint, under a name of its own: see `evaluation.results_file`.
     """

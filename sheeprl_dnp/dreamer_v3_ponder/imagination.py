@@ -107,4 +107,5 @@ def imagine(
         action_clip=action_clip,
     )
     dreams = Dreams(*map(torch.cat, zip(*imagined_actor.dreams, strict=True))) if imagined_actor.dreams else None
-    return Imagination(*trajectories, torch.cat(imagined_actor.halts), imagined_actor.weights, dreams)
+    halts, weights = torch.cat(imagined_actor.halts), imagined_actor.weights
+    return Imagination(*trajectories, halts, weights, dreams)  # type: ignore[call-arg]

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import hydra
+from sheeprl.utils.utils import dotdict
 from torch import nn
 
 from sheeprl_dnp.runs import ConfigError
@@ -40,7 +40,7 @@ def count_parameters(*modules: nn.Module) -> int:
     return sum(p.numel() for module in modules for p in module.parameters())
 
 
-def actor_shape(cfg: dict[str, Any], actions_dim: Sequence[int], is_continuous: bool) -> ActorShape:
+def actor_shape(cfg: dotdict, actions_dim: Sequence[int], is_continuous: bool) -> ActorShape:
     world_model = cfg.algo.world_model
     stochastic = world_model.stochastic_size * world_model.discrete_size
     has_norm = hydra.utils.get_class(cfg.algo.actor.layer_norm.cls) is not nn.Identity
@@ -51,12 +51,12 @@ def actor_shape(cfg: dict[str, Any], actions_dim: Sequence[int], is_continuous: 
     )
 
 
-def dreamer_v3_actor_parameters(cfg: dict[str, Any], actions_dim: Sequence[int], is_continuous: bool) -> int:
+def dreamer_v3_actor_parameters(cfg: dotdict, actions_dim: Sequence[int], is_continuous: bool) -> int:
     """The parameters of SheepRL's actor of this configuration."""
     return actor_shape(cfg, actions_dim, is_continuous).actor(cfg.algo.actor.dense_units, cfg.algo.actor.mlp_layers)
 
 
-def fit_trunk(cfg: dict[str, Any], actions_dim: Sequence[int], is_continuous: bool) -> dict[str, int]:
+def fit_trunk(cfg: dotdict, actions_dim: Sequence[int], is_continuous: bool) -> dict[str, int]:
     """The trunk that leaves a pondering actor no more parameters than SheepRL's actor of this configuration.
 
     The cell of `refine` costs two layers of D units: two layers fewer, at least one. Then the largest width that fits

@@ -22,6 +22,7 @@ from lightning.fabric import Fabric
 from sheeprl.utils import env as sheeprl_env
 from sheeprl.utils import fs
 from sheeprl.utils import logger as sheeprl_logger
+from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps
 from sheeprl_dnp.dreamer_v3_ponder.buffer_files import held, resumed_folder
@@ -38,7 +39,7 @@ OnStart = Callable[[dict[str, Any], str, gym.vector.VectorEnv], None]
 def train_recorded(
     main: FunctionType,
     fabric: Fabric,
-    cfg: dict[str, Any],
+    cfg: dotdict,
     *,
     on_start: OnStart | None = None,
     player_steps: PonderedSteps | None = None,
@@ -75,7 +76,7 @@ class Recorder(ExitStack):
     def __init__(
         self,
         fabric: Fabric,
-        cfg: dict[str, Any],
+        cfg: dotdict,
         on_start: OnStart | None = None,
         player_steps: PonderedSteps | None = None,
     ) -> None:

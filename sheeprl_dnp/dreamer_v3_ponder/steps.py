@@ -96,7 +96,7 @@ class Dream(nn.Module):
         self.max_steps = max_steps
         self.log_kappa = nn.Parameter(torch.tensor(math.log(FIRST_KAPPA)))
         self.from_features = nn.Linear(features, 1, bias=False) if halts else None
-        if halts:
+        if self.from_features is not None:
             nn.init.zeros_(self.from_features.weight)
 
     def inputs(self, features: Tensor, latents: Tensor, heads: Actor) -> tuple[Tensor, Tensor, Tensor]:

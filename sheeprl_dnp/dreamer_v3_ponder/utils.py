@@ -32,7 +32,7 @@ def halt_mass_key(step: int) -> str:
     return f"Ponder/halt_mass_{step:02d}"
 
 
-def add_ponder_metrics(cfg: dict[str, Any]) -> None:
+def add_ponder_metrics(cfg: dotdict) -> None:
     """Adds the metrics of pondering to those that the run aggregates, one of them for each step it can halt at."""
     ponder, names = cfg.algo.ponder, set(PLAYER_KEYS)
     if ponder.learn_halting:
@@ -70,7 +70,7 @@ def weighted_quantiles(values: Tensor, weights: Tensor, qs: Sequence[float]) -> 
     return torch.lerp(values.index_select(0, above - 1), values.index_select(0, above), between).float()
 
 
-def build_moments(moments: dict[str, Any]) -> "WeightedMoments":
+def build_moments(moments: dotdict) -> "WeightedMoments":
     """Those of a section `algo.actor.moments`, which have seen no returns yet."""
     return WeightedMoments(moments.decay, moments.max, moments.percentile.low, moments.percentile.high)
 
@@ -82,6 +82,8 @@ class WeightedMoments(Moments):
         self, decay: float = 0.99, max_: float = 1e8, percentile_low: float = 0.05, percentile_high: float = 0.95
     ) -> None:
         super().__init__(decay, max_, percentile_low, percentile_high)
+        self.low: Tensor
+        self.high: Tensor
         self._least_scale = 1 / max_  # a number, since SheepRL's `_max` is a tensor of the CPU
 
     @property
@@ -113,9 +115,7 @@ def action_sizes(space: gym.Space) -> tuple[int, ...]:
     return tuple(space.nvec.tolist()) if isinstance(space, gym.spaces.MultiDiscrete) else (int(space.n),)
 
 
-def log_models_from_checkpoint(
-    fabric: Fabric, env: gym.Env, cfg: dict[str, Any], state: dict[str, Any]
-) -> dict[str, Any]:
+def log_models_from_checkpoint(fabric: Fabric, env: gym.Env, cfg: dotdict, state: dict[str, Any]) -> dict[str, Any]:
     """Logs the models of a checkpoint to MLflow, for `sheeprl-registration`.
 
     Returns:

@@ -95,7 +95,7 @@ class _World(engine.World):
 
     def reset(self, seed: int | None = None) -> None:
         super().reset(self.seed)
-        self._chunks = defaultdict(_Chunk)
+        self._chunks: dict[Any, _Chunk] = defaultdict(_Chunk)
 
 
 def _make_reproducible(env: Any) -> None:

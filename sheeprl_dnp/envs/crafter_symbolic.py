@@ -78,7 +78,7 @@ class SymbolicCrafterWrapper(CrafterWrapper):
         world, player = self.env._world, self.env._player
         amounts = one_hot(np.array(list(player.inventory.values())), DIGITS)
         posture = one_hot(np.array(POSTURES.index(player.texture)), len(POSTURES))
-        parts = [self._cells().ravel(), amounts.ravel(), posture, [world.daylight]]
+        parts: list[Any] = [self._cells().ravel(), amounts.ravel(), posture, [world.daylight]]
         return PRESENT * np.concatenate(parts, dtype=np.float32)
 
     def _pass_over_noise(self) -> None:

@@ -37,8 +37,8 @@ class WorldSeeds:
         if worlds not in WORLDS:
             allowed = ", ".join(f"`{choice}`" for choice in WORLDS)
             raise ConfigError(f"`env.wrapper.worlds={worlds}` must be one of {allowed}.")
-        self._key = {"worlds": worlds, "rank": rank, "start_step": 0}
-        self.restart()
+        self._key: dict[str, Any] = {"worlds": worlds, "rank": rank, "start_step": 0}
+        self._episode = -1
 
     def start_at(self, step: int) -> None:
         """For a run that goes on from a checkpoint of `step` steps, whose worlds must be new ones."""

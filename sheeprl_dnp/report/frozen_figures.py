@@ -91,8 +91,8 @@ def forced_steps(results: Results) -> Figure | None:
         )
         panel.margins(y=0.12)
     panels[0].set_ylabel(RETURN)
-    for style in [*map(SERIES.get, series), *(star for rule, star in STARS.items() if rule in set(returns["rule"]))]:
-        panels[0].plot([], [], **{"color": "#999999", "marker": "o"} | style)
+    for line in [*map(SERIES.get, series), *(star for rule, star in STARS.items() if rule in set(returns["rule"]))]:
+        panels[0].plot([], [], **{"color": "#999999", "marker": "o"} | (line or {}))
     legend(figure, panels[0])
     return figure
 
@@ -111,7 +111,11 @@ def _mark_trained_steps(axes: Axes, results: Results, arm: str) -> None:
     """A line at the N that an agent was trained with."""
     if steps := results.study.trained_steps.get(arm):
         axes.axvline(steps, color=GREY, linestyle=":", linewidth=1.2, zorder=0)
-        where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "xytext": (4, -10)}
+        where: dict[str, Any] = {
+            "xycoords": ("data", "axes fraction"),
+            "textcoords": "offset points",
+            "xytext": (4, -10),
+        }
         axes.annotate(f"N = {steps} in training", (steps, 1), fontsize=8, color=GREY, **where)
 
 

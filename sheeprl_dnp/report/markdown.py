@@ -1,5 +1,7 @@
 """The text of a report: `report.md`, from the template `report.md.jinja` and tables of text."""
 
+from typing import Any
+
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -84,7 +86,7 @@ def cells(
     scale: float = 1,
 ) -> list[str]:
     """A cell for each arm, with an interval unless `digits` are named; none where no arm has one."""
-    keys = {"rule": rule} if rule else {}
+    keys: dict[str, Any] = {"rule": rule} if rule else {}
     keys |= {"than": results.study.first} if statistic in ("difference", "improvement") else {}
     found = texts(results.rows(measure, statistic=statistic, **keys)).set_index("arm")
     shown = found["text"] if digits is None else found["value"].map(lambda value: text(value, digits, scale))

@@ -199,8 +199,8 @@ def gains(study: Study) -> pd.DataFrame:
     most, rows = max(steps_of(rules).values(), default=0), []
     for arm in study.plan.labels:
         own, steps = returns[returns.index.get_level_values("arm") == arm], trained.get(arm, 1)
-        pairs = [(1, steps), (steps, most), (SHUFFLED, OWN_RULE), *((OWN_RULE, rule) for rule in lookahead(rules))]
-        for less, more in pairs:
+        pairs: list[tuple[Any, Any]] = [(1, steps), (steps, most), (SHUFFLED, OWN_RULE)]
+        for less, more in [*pairs, *((OWN_RULE, rule) for rule in lookahead(rules))]:
             if {str(less), str(more)} <= set(returns) and (isinstance(less, str) or less < more):
                 both = own.dropna(subset=[str(less), str(more)])
                 groups = [(None, both), *both.groupby(levels.reindex(both.index))]

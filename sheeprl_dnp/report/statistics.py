@@ -42,7 +42,8 @@ def difference(sample: pd.Series, baseline: pd.Series) -> pd.Series:
     pairs = checked((x - y).dropna().to_numpy(float))
     samples = (pairs,) if len(pairs) else (checked(x.to_numpy(float)), checked(y.to_numpy(float)))
     n = min(map(len, samples))
-    value = np.subtract(*map(np.mean, samples)) if n and len(samples) > 1 else pairs.mean() if n else np.nan
+    means = [sample.mean() for sample in samples] if n else [np.nan]
+    value = means[0] - sum(means[1:])
     if n < 2:
         return pd.Series([value, np.nan, np.nan, n], ESTIMATE)
     if all(np.allclose(sample, sample[0], 1e-12, 1e-12) for sample in samples):  # no spread but that of rounding

@@ -128,7 +128,7 @@ def _ponder_steps(axes: Axes, own: pd.DataFrame, prior: list[float]) -> None:
     metrics = {name: rows for name, rows in own.groupby("measure")}
     low, high = (metrics.get(f"expected_steps_p{percentile}") for percentile in (10, 90))
     if low is not None and high is not None:
-        style = {"color": "#0072B2", "alpha": 0.15, "linewidth": 0, "label": "10 to 90 % of the states"}
+        style: dict[str, Any] = {"color": "#0072B2", "alpha": 0.15, "linewidth": 0, "label": "10 to 90 % of the states"}
         axes.fill_between(low["step"], low["value"], high["value"], **style)
     styles = {
         "expected_steps": {"color": "#0072B2", "marker": "o", "label": "expected, in imagination"},

@@ -120,7 +120,7 @@ def save_plan(study: Path, plan: Plan, configs: Mapping[str, DictConfig]) -> Non
 
 
 def load_arm(study: Path, arm: Arm) -> DictConfig:
-    return OmegaConf.load(study / "arms" / f"{arm.folder}.yaml")
+    return DictConfig(OmegaConf.load(study / "arms" / f"{arm.folder}.yaml"))
 
 
 def check_overrides(overrides: Sequence[str]) -> None:

@@ -12,7 +12,15 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from sheeprl_dnp.envs.episodes import FILE_NAME, versions
 from sheeprl_dnp.studies import Run
@@ -76,7 +84,7 @@ class Bars:
         self.study = self.progress.add_task(
             escape(runs[0].study.name), total=sum(total_steps[run.arm.label] for run in runs)
         )
-        self.tasks = {}
+        self.tasks: dict[Run, TaskID] = {}
 
     def say(self, text: str) -> None:
         if self.progress.disable:

@@ -32,11 +32,17 @@ class TrialPool:
         self._save()
         with self._bar.progress, terminated_at_the_end(self._running):
             while waiting or self._running or self._arm_to_ask():
-                while len(self._running) < processes and (waiting or self._arm_to_ask()):
-                    self._start(waiting.pop(0) if waiting else self._arm_to_ask().ask())
+                while len(self._running) < processes and (trial := self._next(waiting)):
+                    self._start(trial)
                 self._collect()
                 self._bar.update(self._running)
                 time.sleep(POLL_SECONDS)
+
+    def _next(self, waiting: list[Trial]) -> Trial | None:
+        if waiting:
+            return waiting.pop(0)
+        arm = self._arm_to_ask()
+        return arm.ask() if arm else None
 
     def _arm_to_ask(self) -> ArmTrials | None:
         arm = min(self._arms, key=lambda arm: arm.asked)

@@ -102,7 +102,7 @@ class ArmTrials:
         values = self.tuned.space[key]
         if drawn == self.tuned.own[key] or not isinstance(drawn, float) or values.choice:
             return drawn
-        return min(max(float(f"{drawn:.{DIGITS}g}"), values.low), values.high)
+        return min(max(float(f"{drawn:.{DIGITS}g}"), values.bounds[0]), values.bounds[1])
 
     @property
     def asked(self) -> int:
@@ -137,9 +137,9 @@ class ArmTrials:
 
     def best(self) -> Trial | None:
         """The first of those with the greatest objective."""
-        ended = [(frozen.value, trial) for trial, frozen in self.all() if frozen.state == TrialState.COMPLETE]
-        value, trial = max(ended, key=lambda pair: pair[0], default=(WORST, None))
-        return trial if value > WORST else None
+        ended = [(trial, frozen.value) for trial, frozen in self.all() if frozen.state == TrialState.COMPLETE]
+        well = [(trial, value) for trial, value in ended if value is not None and value > WORST]
+        return max(well, key=lambda pair: pair[1])[0] if well else None
 
     def rows(self) -> Iterator[dict[str, Any]]:
         for trial, frozen in self.all():
@@ -153,9 +153,10 @@ class ArmTrials:
 def distribution(values: Range) -> BaseDistribution:
     if values.choice:
         return CategoricalDistribution(values.choice)
+    low, high = values.bounds
     if values.integer:
-        return IntDistribution(int(values.low), int(values.high), log=values.log)
-    return FloatDistribution(values.low, values.high, log=values.log)
+        return IntDistribution(int(low), int(high), log=values.log)
+    return FloatDistribution(low, high, log=values.log)
 
 
 def open_arms(folder: Path, tuning: Tuning, tuned: Sequence[TunedArm]) -> list[ArmTrials]:

@@ -70,17 +70,20 @@ class Range(Checked):
         return None
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        assert self.low is not None and self.high is not None
+        return (int(self.low), int(self.high)) if self.integer else (self.low, self.high)
+
+    @property
     def ends(self) -> tuple[Value, ...]:
         """The values between which all others are."""
-        if self.choice:
-            return self.choice
-        return (int(self.low), int(self.high)) if self.integer else (self.low, self.high)
+        return self.choice or self.bounds
 
     def has(self, value: Any) -> bool:
         if self.choice:
             return value in self.choice
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and self.low <= value <= self.high and (not self.integer or float(value).is_integer())
+        (low, high), is_number = self.bounds, isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and low <= value <= high and (not self.integer or float(value).is_integer())
 
     def __str__(self) -> str:
         if self.choice:

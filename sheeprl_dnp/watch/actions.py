@@ -22,7 +22,7 @@ class Actions:
         self.names = [self._named(size) for size in self.sizes]
 
     def _named(self, size: int) -> list[str]:
-        meanings = getattr(self._env, "get_action_meanings", list)()
+        meanings: list[str] = getattr(self._env, "get_action_meanings", list)()
         names = getattr(self._env, "action_names", meanings)
         if len(self.sizes) > 1 or len(names) != size:
             names = range(1, size + 1) if self.is_continuous else range(size)

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from lightning.fabric import Fabric
 from sheeprl.algos.dreamer_v3.utils import prepare_obs
 from sheeprl.utils.distribution import TwoHotEncodingDistribution, entropy
 from sheeprl.utils.fabric import setup_module
-from sheeprl.utils.utils import symexp
+from sheeprl.utils.utils import dotdict, symexp
 from torch import Tensor
 from torch.distributions import Distribution, Normal, OneHotCategorical, kl_divergence
 
@@ -86,7 +86,7 @@ class Mind:
     """
 
     def __init__(
-        self, fabric: Fabric, cfg: dict[str, Any], agent: Agent, actions: Actions, artist: Artist, steps: int
+        self, fabric: Fabric, cfg: dotdict, agent: Agent, actions: Actions, artist: Artist, steps: int
     ) -> None:
         self.fabric, self.agent, self.player, self.actor = fabric, agent, agent.player, agent.actor
         self.actions, self.artist, self.steps = actions, artist, steps

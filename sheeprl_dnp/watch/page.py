@@ -39,7 +39,9 @@ def write_page(actions: Actions, episodes: Sequence[Episode], **agent: Any) -> t
     environment.filters["num"] = lambda number, sign="": f"{round(number, 2) + 0.0:{sign}.2f}"  # no negative zero
     environment.filters["px"] = lambda number: f"{number:.1f}".removesuffix(".0")
     template = environment.get_template("decision.html.jinja")
-    sheets, parts, sizes = {}, {}, []
+    sheets: dict[Any, Any] = {}
+    parts: dict[Any, Any] = {}
+    sizes: list[Any] = []
     for e, episode in enumerate(episodes, 1):
         for d in episode.decisions:
             d.sheet.name = f"s{e}-{d.number}"

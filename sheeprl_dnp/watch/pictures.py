@@ -3,11 +3,11 @@
 import base64
 import math
 from io import BytesIO
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from PIL import Image
+from sheeprl.utils.utils import dotdict
 
 COLUMNS = 8  # pictures in a row of a sheet
 BAR, HEIGHT = 6, 64  # pixels of a number that is drawn as a bar
@@ -24,7 +24,7 @@ class Artist:
     0, down: below), or as a map of colours, if it is long.
     """
 
-    def __init__(self, cfg: dict[str, Any], env: gym.Env) -> None:
+    def __init__(self, cfg: dotdict, env: gym.Env) -> None:
         spaces, draw = env.observation_space.spaces, getattr(env.unwrapped, "draw", None)
         self._pixels = [key for key in cfg.algo.cnn_keys.decoder if key in spaces]
         self._vectors = [key for key in cfg.algo.mlp_keys.decoder if key in spaces]

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 from lightning.fabric import Fabric
 from rich.progress import Progress
+from sheeprl.utils.utils import dotdict
 from torch.distributions import Distribution
 
 from sheeprl_dnp.accelerators import evaluation_fabric
@@ -85,7 +86,7 @@ def watch(
 
 
 def call_witness(
-    fabric: Fabric, cfg: dict[str, Any], agent: Agent, episodes: gym.Wrapper, taken: PlayerSteps, decisions: range
+    fabric: Fabric, cfg: dotdict, agent: Agent, episodes: gym.Wrapper, taken: PlayerSteps, decisions: range
 ) -> Witness:
     """Puts a witness between a list of episodes and the environment in which they are played."""
     steps = 1
@@ -97,7 +98,7 @@ def call_witness(
     return episodes.env
 
 
-def about(algo: dict[str, Any]) -> dict[str, Any]:
+def about(algo: dotdict) -> dict[str, Any]:
     """What the page says of an agent."""
     if not ponders(algo):
         one_step = " with one ponder step" if "ponder" in algo else ""

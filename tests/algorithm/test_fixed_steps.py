@@ -23,7 +23,8 @@ OBSERVATIONS = gym.spaces.Dict({"rgb": gym.spaces.Box(0, 255, (3, 64, 64), np.ui
 
 
 def configuration(*overrides: str) -> dotdict:
-    cfg = experiment("exp=dnp_crafter_small_fixed", *TINY_AGENT, "algo.mlp_keys.encoder=[]", *overrides)
+    never_halts = "algo.ponder.learn_halting=False"
+    cfg = experiment("exp=dnp_crafter_small", *TINY_AGENT, never_halts, "algo.mlp_keys.encoder=[]", *overrides)
     return dotdict(OmegaConf.to_container(cfg, resolve=True))
 
 
