@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -36,6 +37,57 @@ START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 COMMAND = "scripts/evaluate"  # what usually plays an evaluation
 
 Record = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a policy is evaluated.
+
+    Args:
+        checkpoint: its path, or its URL on a filesystem that SheepRL logs on.
+        steps: the rule that chooses the ponder steps: `sample`, `threshold`, a number of steps, or `shuffled` (see
+            `PlayerActor`); `None`: that of the training.
+        dream: how many of the most probable actions the player dreams of, to take the best one (see
+            `BestOfMostProbable`); `None`: it samples its policy, as in training.
+        overrides: of the environment, for one that differs from that of the training: see `checkpoints.overridden`.
+        seed: of PyTorch: of the sampled actions.
+        worlds: `validation` or `evaluation`.
+        num_envs: played at once.
+        command: that plays it.
+    """
+
+    checkpoint: str
+    episodes: int = 100
+    steps: str | int | None = None
+    dream: int | None = None
+    overrides: Sequence[str] = ()
+    seed: int = 0
+    worlds: str = "evaluation"
+    num_envs: int = 8
+    command: str = COMMAND
+
+    def record(self, fabric: Fabric, algo: dotdict) -> Record:
+        """What the results of an evaluation begin with."""
+        rule = self.steps
+        if rule is None:
+            rule = (algo.ponder.halting if algo.ponder.learn_halting else algo.ponder.max_halts) if ponders(algo) else 1
+        precision = fabric._precision.precision
+        asked = {**vars(self), "overrides": list(self.overrides), "steps": rule, "num_episodes": self.episodes}
+        return asked | {"algorithm": algo.name, "device": fabric.device.type, "precision": precision}
+
+    def file(self, device: str) -> str:
+        """Where the results are written: beside the checkpoint, under a name that says how it was played.
+
+        Evaluations that may differ have different names, so that none replaces another:
+        `ckpt_100_0.episodes_10_seed_0_envs_8_cpu.eval.json`, and what isn't usual after `cpu`.
+        """
+        parts = [f"episodes_{self.episodes}_seed_{self.seed}_envs_{self.num_envs}_{device}"]
+        parts += [f"steps_{self.steps}"] if self.steps is not None else []
+        parts += [f"dream_{self.dream}"] if self.dream is not None else []
+        parts += [re.sub(r"[^\w.-]+", "_", override).strip("_") for override in self.overrides]
+        parts += [self.worlds] if self.worlds != "evaluation" else []
+        parts += [self.command] if self.command != COMMAND else []
+        return f"{self.checkpoint.removesuffix('.ckpt')}.{'_'.join(parts)}.eval.json"
 
 
 class PlayerSteps:
@@ -88,7 +140,7 @@ def build_player(
     """The player of a checkpoint (`state`), which tells `steps` how many ponder steps it takes.
 
     Args:
-        dream: see `evaluate`.
+        dream: see `Settings`.
 
     Raises:
         ConfigError: it can't dream of so many actions.
@@ -97,14 +149,7 @@ def build_player(
     if dream is not None:
         space = envs.single_action_space
         check_dream(dream, cfg.algo, action_sizes(space), isinstance(space, gym.spaces.Box))
-        lookahead = Lookahead(
-            world_model,
-            critic,
-            moments,
-            recurrent_size=cfg.algo.world_model.recurrent_model.recurrent_state_size,
-            actions=action_sizes(space)[0],
-            gamma=cfg.algo.gamma,
-        )
+        lookahead = Lookahead.of(cfg.algo, world_model, critic, moments, action_sizes(space)[0])
         actor = player.actor.module.actor if "ponder" in cfg.algo else player.actor.module
         player.actor = get_single_device_fabric(fabric).setup_module(BestOfMostProbable(actor, lookahead, dream))
         # Its policy is the mixture of all its ponder steps
@@ -198,13 +243,10 @@ def evaluate(
     fabric: Fabric,
     cfg: dotdict,
     state: dict[str, Any],
+    settings: Settings,
     *,
-    episodes: int,
-    num_envs: int,
     log_dir: str,
     on_episode: Callable[[Record], None],
-    worlds: str = "evaluation",
-    dream: int | None = None,
 ) -> Record:
     """Plays the policy of a checkpoint, each episode with a seed that no training begins with, the same for all.
 
@@ -213,88 +255,24 @@ def evaluate(
     Args:
         state: the checkpoint.
         on_episode: called with each episode as it ends.
-        log_dir, worlds: see `make_environments`.
-        dream: how many of the most probable actions the player dreams of, to take the best one (see
-            `BestOfMostProbable`); `None`: it samples its policy, as in training.
+        log_dir: see `make_environments`.
 
     Returns:
-        See `results`.
+        How it was played, and what `results` has.
 
     Raises:
         ConfigError: it can't dream of so many actions.
     """
-    envs = make_environments(cfg, episodes, num_envs, log_dir, worlds)
+    episodes, num_envs = settings.episodes, settings.num_envs
+    envs = make_environments(cfg, episodes, num_envs, log_dir, settings.worlds)
+    latencies: list[float] = []
+    records: list[Record] = []
     try:
         steps = PlayerSteps(num_envs)
-        latencies: list[float] = []
-        records: list[Record] = []
-        player = build_player(fabric, cfg, envs, state, steps, dream)
+        player = build_player(fabric, cfg, envs, state, steps, settings.dream)
         for record in play(player, steps, envs, fabric, cfg, episodes, latencies):
             records.append(record)
             on_episode(record)
     finally:
         envs.close()
-    return results(records, latencies)
-
-
-def how_it_is_played(
-    fabric: Fabric,
-    algo: dotdict,
-    *,
-    command: str,
-    checkpoint: str,
-    steps: str | int | None,
-    seed: int,
-    worlds: str,
-    num_envs: int,
-    episodes: int,
-    dream: int | None = None,
-    overrides: Sequence[str] = (),
-) -> Record:
-    """What the results of an evaluation begin with.
-
-    Args:
-        command: that plays it.
-        steps: the rule that chooses the ponder steps; `None`: that of the training.
-        seed: of PyTorch.
-        episodes: their number.
-        dream: see `evaluate`.
-        overrides: see `overridden`.
-    """
-    rule = steps
-    if steps is None:
-        rule = (algo.ponder.halting if algo.ponder.learn_halting else algo.ponder.max_halts) if ponders(algo) else 1
-    return {
-        "command": command,
-        "checkpoint": checkpoint,
-        "algorithm": algo.name,
-        "steps": rule,
-        "dream": dream,
-        "overrides": list(overrides),
-        "seed": seed,
-        "worlds": worlds,
-        "num_envs": num_envs,
-        "num_episodes": episodes,
-        "device": fabric.device.type,
-        "precision": fabric._precision.precision,
-    }
-
-
-def results_file(played: Record, *, steps: str | int | None = None) -> str:
-    """Where the results of an evaluation are written: beside its checkpoint, under a name that says how it was played.
-
-    Evaluations that may differ have different names, so that none replaces another:
-    `ckpt_100_0.episodes_10_seed_0_envs_8_cpu.eval.json`, and what isn't usual after `cpu`.
-
-    Args:
-        played: see `how_it_is_played`.
-        steps: what the user asked for.
-    """
-    usual = f"episodes_{played['num_episodes']}_seed_{played['seed']}_envs_{played['num_envs']}_{played['device']}"
-    parts = [usual]
-    parts += [f"steps_{steps}"] if steps is not None else []
-    parts += [f"dream_{played['dream']}"] if played["dream"] is not None else []
-    parts += [re.sub(r"[^\w.-]+", "_", override).strip("_") for override in played["overrides"]]
-    parts += [played["worlds"]] if played["worlds"] != "evaluation" else []
-    parts += [played["command"]] if played["command"] != COMMAND else []
-    return f"{played['checkpoint'].removesuffix('.ckpt')}.{'_'.join(parts)}.eval.json"
+    return settings.record(fabric, cfg.algo) | results(records, latencies)

@@ -252,14 +252,8 @@ def build_agent(
         critic_state,
         target_critic_state,
     )
-    lookahead = Lookahead(
-        world_model,
-        critic,
-        moments or build_moments(cfg.algo.actor.moments),
-        recurrent_size=cfg.algo.world_model.recurrent_model.recurrent_state_size,
-        actions=int(sum(actions_dim)),
-        gamma=cfg.algo.gamma,
-    )
+    known = moments or build_moments(cfg.algo.actor.moments)
+    lookahead = Lookahead.of(cfg.algo, world_model, critic, known, int(sum(actions_dim)))
     ponder = build_ponder_net(fitted_cfg, lookahead) if cfg.algo.ponder.max_halts > 1 else None
     pondering_actor = PonderActor(actor.module, ponder)
     if actor_state:

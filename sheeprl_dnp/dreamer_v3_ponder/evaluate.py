@@ -12,7 +12,7 @@ from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
 from sheeprl_dnp.envs.worlds import check_training_seed
-from sheeprl_dnp.evaluation import Record, how_it_is_played, results_file
+from sheeprl_dnp.evaluation import Record, Settings
 from sheeprl_dnp.evaluation import evaluate as evaluate_policy
 from sheeprl_dnp.runs import ConfigError, load_run_config, write_results
 
@@ -34,7 +34,7 @@ OTHER_SECTIONS = ("metric", "hydra")  # of which any key is read
 @register_evaluation(algorithms="dreamer_v3_ponder")
 def evaluate(fabric: Fabric, cfg: dotdict, state: dict[str, Any]) -> None:
     """Plays `eval_episodes` episodes (as many as `algo.ponder.eval_episodes` of the training, if it isn't given), and
-    writes what `evaluation.results` has beside the checkpoint, under a name of its own: see `evaluation.results_file`.
+    writes what `evaluation.evaluate` gives beside the checkpoint, under a name of its own: see `Settings.file`.
     """
     try:
         check_overrides(HydraConfig.get().overrides.task if HydraConfig.initialized() else [])
@@ -55,22 +55,12 @@ def evaluate(fabric: Fabric, cfg: dotdict, state: dict[str, Any]) -> None:
             f"{record['ponder_steps']:.2f} ponder steps"
         )
 
-    results = evaluate_policy(
-        fabric, cfg, state, episodes=episodes, num_envs=1, log_dir=log_dir, on_episode=print_episode
+    settings = Settings(
+        checkpoint=cfg.checkpoint_path, episodes=episodes, num_envs=1, seed=cfg.seed, command="sheeprl-eval"
     )
-    played = how_it_is_played(
-        fabric,
-        cfg.algo,
-        command="sheeprl-eval",
-        checkpoint=cfg.checkpoint_path,
-        steps=None,
-        seed=cfg.seed,
-        worlds="evaluation",
-        num_envs=1,
-        episodes=episodes,
-    )
-    path = results_file(played)
-    write_results(path, played | results)
+    results = evaluate_policy(fabric, cfg, state, settings, log_dir=log_dir, on_episode=print_episode)
+    path = settings.file(fabric.device.type)
+    write_results(path, results)
     fabric.print(
         f"Mean return {results['mean_return']:.2f}, length {results['mean_length']:.0f}, "
         f"ponder steps {results['mean_ponder_steps']:.2f}; written to {path}"

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from sheeprl.algos.dreamer_v2.agent import WorldModel
 from sheeprl.utils.distribution import BernoulliSafeMode, TwoHotEncodingDistribution
+from sheeprl.utils.utils import dotdict
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -36,6 +37,14 @@ class Lookahead:
     ) -> None:
         self.world_model, self.critic, self.moments = world_model, critic, moments
         self.recurrent_size, self.actions, self.gamma = recurrent_size, actions, gamma
+
+    @classmethod
+    def of(
+        cls, algo: dotdict, world_model: WorldModel, critic: nn.Module, moments: WeightedMoments, actions: int
+    ) -> "Lookahead":
+        """That of an agent, from the section `algo` of its configuration."""
+        recurrent_size = algo.world_model.recurrent_model.recurrent_state_size
+        return cls(world_model, critic, moments, recurrent_size=recurrent_size, actions=actions, gamma=algo.gamma)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Lookahead":
         return self

@@ -3,6 +3,8 @@
 import argparse
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 from rich.markup import escape
@@ -14,7 +16,7 @@ from sheeprl_dnp.arguments import count
 from sheeprl_dnp.checkpoints import load_config, seed_argument, steps_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
 from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS, KEPT_SEEDS
-from sheeprl_dnp.evaluation import COMMAND, Record, evaluate, how_it_is_played, results_file
+from sheeprl_dnp.evaluation import Record, Settings, evaluate
 from sheeprl_dnp.report.statistics import spearman, spearman_of_means
 from sheeprl_dnp.runs import ConfigError, load_checkpoint, write_results
 
@@ -24,79 +26,68 @@ MEANS = {  # by name in the results, the key of an episode's record
     "mean_ponder_steps": "ponder_steps",
     "mean_first_ponder_steps": "first_ponder_steps",
 }
+RULES: dict[str, dict[str, Any]] = {  # by what rule, and where
+    "--steps": {
+        "type": steps_argument,
+        "metavar": "sample|threshold|1..N|shuffled",
+        "help": "how the agent halts: as sampled, at the threshold of its configuration, always at that ponder step "
+        "(also beyond those it was trained with), or at the steps that were sampled in other environments, so as often "
+        "but not where it chose to, given many more episodes than environments (default: as in its training)",
+    },
+    "--dream": {
+        "type": count,
+        "metavar": "N",
+        "help": "in place of a sample of its policy the agent, of either algorithm, takes the best of its N most "
+        "probable actions, by the outcomes that its own world model imagines and the values of its critic; 1: the most "
+        "probable action (one head of discrete actions)",
+    },
+    "--override": {
+        "action": "append",
+        "default": [],
+        "dest": "overrides",
+        "metavar": "env.KEY=VALUE",
+        "help": "of the environment, to play another one than in the training, e.g. env.wrapper.difficulty=[5,8]; may "
+        "be given several times",
+    },
+}
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 
 def evaluate_checkpoint(
-    checkpoint: str,
+    settings: Settings,
     *,
-    episodes: int = 100,
-    steps: str | int | None = None,
-    num_envs: int = 8,
-    seed: int = 0,
     video: bool = False,
-    worlds: str = "evaluation",
     accelerator: str | None = None,
-    dream: int | None = None,
-    overrides: Sequence[str] = (),
     on_episode: Callable[[Record], None] = lambda record: None,
 ) -> Record:
     """Plays the policy of a checkpoint, each episode with a seed that no training begins with, the same for all.
 
     Args:
-        checkpoint: its path, or its URL on a filesystem that SheepRL logs on.
-        steps: `sample`, `threshold`, a number of ponder steps, or `shuffled` (see `PlayerActor`); `None`: the rule that
-            the agent was trained with.
-        seed: of the sampled actions.
-        video: also records one environment, in `<checkpoint>_videos`.
-        worlds: `validation` or `evaluation`: see `evaluation.make_environments`.
+        video: also records one environment, in `<checkpoint>/evaluation_videos`.
         accelerator: of Lightning; `None`: that of the training, or the CPU where this computer hasn't it.
-        dream: see `evaluation.evaluate`.
-        overrides: of the environment, for one that differs from that of the training: see `evaluation.overridden`.
         on_episode: called with each episode as it ends.
 
     Returns:
-        How it was played, and what `evaluation.results` has.
+        What `evaluation.evaluate` gives, with the means by difficulty.
 
     Raises:
         ConfigError: the checkpoint can't be evaluated so.
     """
-    cfg = load_config(checkpoint, steps, video, overrides)
-    if steps == SHUFFLED and min(num_envs, episodes) < 2:
+    checkpoint, steps, at_once = settings.checkpoint, settings.steps, min(settings.num_envs, settings.episodes)
+    cfg = load_config(checkpoint, steps, video, settings.overrides)
+    if steps == SHUFFLED and at_once < 2:
         raise ConfigError(
-            f"`--steps={steps}` is for 2 environments or more: `--envs={num_envs}` and `--episodes={episodes}` must be "
-            "whole numbers from 2."
+            f"`--steps={steps}` is for 2 environments or more: `--envs={settings.num_envs}` and "
+            f"`--episodes={settings.episodes}` must be whole numbers from 2."
         )
     state = load_checkpoint(checkpoint, "CKPT")
-    num_envs = min(num_envs, episodes)
     Distribution.set_default_validate_args(cfg.distribution.validate_args)
     fabric = evaluation_fabric(cfg.fabric, accelerator)
-    fabric.seed_everything(seed, verbose=False)
-    played = evaluate(
-        fabric,
-        cfg,
-        state,
-        episodes=episodes,
-        num_envs=num_envs,
-        log_dir=checkpoint.removesuffix(".ckpt"),
-        on_episode=on_episode,
-        worlds=worlds,
-        dream=dream,
-    )
-    how = how_it_is_played(
-        fabric,
-        cfg.algo,
-        command=COMMAND,
-        checkpoint=checkpoint,
-        steps=steps,
-        seed=seed,
-        worlds=worlds,
-        num_envs=num_envs,
-        episodes=episodes,
-        dream=dream,
-        overrides=overrides,
-    )
-    return how | played | by_difficulty(played["episodes"])
+    fabric.seed_everything(settings.seed, verbose=False)
+    folder = checkpoint.removesuffix(".ckpt")
+    settings = replace(settings, num_envs=at_once)
+    played = evaluate(fabric, cfg, state, settings, log_dir=folder, on_episode=on_episode)
+    return played | by_difficulty(played["episodes"])
 
 
 def by_difficulty(episodes: Sequence[Record]) -> Record:
@@ -134,47 +125,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "ponder steps, latency, and the means by difficulty where the environment records one. The same command on "
         "the same computer gives the same episodes.",
     )
-    parser.add_argument("checkpoints", nargs="+", metavar="CKPT", help="a .ckpt file of a run, or its URL (file://...)")
-    parser.add_argument("--episodes", type=count, default=100, help="for each checkpoint (default: 100)")
-    parser.add_argument(
-        "--steps",
-        type=steps_argument,
-        metavar="sample|threshold|1..N|shuffled",
-        help="how the agent halts: as sampled, at the threshold of its configuration, always at that ponder step (also "
-        "beyond those it was trained with), or at the steps that were sampled in other environments, so as often but "
-        "not where it chose to, given many more episodes than environments (default: as in its training)",
-    )
-    parser.add_argument(
-        "--dream",
-        type=count,
-        metavar="N",
-        help="in place of a sample of its policy the agent, of either algorithm, takes the best of its N most probable "
-        "actions, by the outcomes that its own world model imagines and the values of its critic; 1: the most probable "
-        "action (one head of discrete actions)",
-    )
-    parser.add_argument(
-        "--override",
-        action="append",
-        default=[],
-        metavar="env.KEY=VALUE",
-        help="of the environment, to play another one than in the training, e.g. env.wrapper.difficulty=[5,8]; may be "
-        "given several times",
-    )
-    parser.add_argument("--envs", type=count, default=8, help="environments played at once (default: 8)")
-    parser.add_argument(
-        "--seed", type=seed_argument, default=0, help="of the sampled actions, not of the worlds (default: 0)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("checkpoints", nargs="+", metavar="CKPT", help="a .ckpt file of a run, or its URL (file://...)")
+    add("--episodes", type=count, default=100, help="for each checkpoint (default: 100)")
+    for option, keys in RULES.items():
+        add(option, **keys)
+    add("--envs", type=count, default=8, dest="num_envs", help="environments played at once (default: 8)")
+    add("--seed", type=seed_argument, default=0, help="of the sampled actions, not of the worlds (default: 0)")
+    add(
         "--worlds",
         choices=EVALUATION_WORLDS,
         default="evaluation",
         help="those to choose settings on, or those that results are told of (default: evaluation)",
     )
-    parser.add_argument(
-        "--accelerator",
-        help="of Lightning: cpu, cuda, mps, auto, ... (default: that of the training, or the CPU where there is none)",
-    )
-    parser.add_argument("--video", action="store_true", help="also record one environment, in <CKPT>/evaluation_videos")
+    accelerators = "cpu, cuda, mps, auto, ... (default: that of the training, or the CPU where there is none)"
+    add("--accelerator", help=f"of Lightning: {accelerators}")
+    add("--video", action="store_true", help="also record one environment, in <CKPT>/evaluation_videos")
     return parser.parse_args(arguments)
 
 
@@ -184,30 +150,25 @@ def main(arguments: list[str] | None = None) -> None:
         if options.dream is not None and options.steps is not None:
             raise ConfigError(f"`--dream={options.dream}` can't be with `--steps={options.steps}`: leave one out.")
         for checkpoint in options.checkpoints:  # before any work starts
-            cfg = load_config(checkpoint, options.steps, options.video, options.override)
+            cfg = load_config(checkpoint, options.steps, options.video, options.overrides)
             evaluation_fabric(cfg.fabric, options.accelerator)
             load_checkpoint(checkpoint, "CKPT")
         for checkpoint in options.checkpoints:
-            with Progress(*COLUMNS, TimeRemainingColumn()) as progress:
-                task = progress.add_task(escape(checkpoint), total=options.episodes)
-                results = evaluate_checkpoint(
-                    checkpoint,
-                    episodes=options.episodes,
-                    steps=options.steps,
-                    num_envs=options.envs,
-                    seed=options.seed,
-                    video=options.video,
-                    worlds=options.worlds,
-                    accelerator=options.accelerator,
-                    dream=options.dream,
-                    overrides=options.override,
-                    on_episode=lambda record, task=task, progress=progress: progress.advance(task),
-                )
-            path = results_file(results, steps=options.steps)
-            write_results(path, results)
-            print(summary(results, path))
+            play_and_write(checkpoint, options)
     except ConfigError as error:
         raise SystemExit(f"Error: {error}") from error
+
+
+def play_and_write(checkpoint: str, options: argparse.Namespace) -> None:
+    keys = ("episodes", "steps", "dream", "overrides", "seed", "worlds", "num_envs")
+    settings = Settings(checkpoint=checkpoint, **{key: getattr(options, key) for key in keys})
+    with Progress(*COLUMNS, TimeRemainingColumn()) as progress:
+        task = progress.add_task(escape(checkpoint), total=options.episodes)
+        how = {"video": options.video, "accelerator": options.accelerator}
+        results = evaluate_checkpoint(settings, **how, on_episode=lambda _: progress.advance(task))
+    path = replace(settings, num_envs=results["num_envs"]).file(results["device"])
+    write_results(path, results)
+    print(summary(results, path))
 
 
 def summary(results: Record, path: str) -> str:

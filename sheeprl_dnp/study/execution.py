@@ -25,6 +25,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sheeprl_dnp.costs import save_costs
 from sheeprl_dnp.envs.episodes import checkpoint_step, resumed_from, versions
+from sheeprl_dnp.evaluation import Settings
 from sheeprl_dnp.machine import commit, describe_machine
 from sheeprl_dnp.runs import ConfigError, load_checkpoint, load_run_config, replace_file, write_json
 from sheeprl_dnp.studies import Evaluation, Plan, Run
@@ -172,14 +173,9 @@ def finish(run: Run, plan: Plan, checkpoint: Path) -> None:
 def evaluate(run: Run, evaluation: Evaluation, checkpoint: Path, worlds: str) -> None:
     path = run.folder / f"evaluation_{evaluation.name}.json"
     if not path.is_file():
-        results = evaluate_checkpoint(
-            str(checkpoint),
-            episodes=evaluation.episodes,
-            steps=evaluation.steps,
-            dream=evaluation.dream,
-            worlds=worlds,
-            overrides=evaluation.overrides,
-        )
+        keys = ("episodes", "steps", "dream", "overrides")
+        asked = {key: getattr(evaluation, key) for key in keys}
+        results = evaluate_checkpoint(Settings(checkpoint=str(checkpoint), worlds=worlds, **asked))
         write_json(path, results | {"checkpoint": str(checkpoint.relative_to(run.folder))})
 
 

@@ -52,7 +52,7 @@ def watch(
 
     Args:
         decisions: the numbers of those of each episode that are looked at, from 1.
-        steps, seed, worlds, accelerator, on_episode: see `study.evaluate.evaluate_checkpoint`.
+        steps, seed, worlds, accelerator, on_episode: see `evaluation.Settings`, `study.evaluate.evaluate_checkpoint`.
 
     Returns:
         The page, the episodes, and how many decisions of each are shown.
