@@ -1,6 +1,7 @@
 """What the commands take as arguments (`type=` of argparse)."""
 
 import argparse
+import os
 import re
 
 
@@ -18,3 +19,14 @@ def numbers(value: str) -> tuple[int, ...]:
 
 def names(value: str) -> tuple[str, ...]:
     return tuple(name for name in value.split(",") if name)
+
+
+def add_pool(parser: argparse._ActionsContainer, runs: str) -> None:
+    """Adds what says how many runs are on at a time."""
+    parser.add_argument("--processes", type=count, default=1, help=f"{runs} at the same time (default: 1)")
+    threads = f"of PyTorch, for each {runs.removesuffix('s')} (default: cores / processes)"
+    parser.add_argument("--threads", type=count, help=threads)
+
+
+def threads_of(options: argparse.Namespace) -> int:
+    return options.threads or max(1, (os.cpu_count() or 1) // options.processes)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,17 +74,20 @@ def last_line(path: Path) -> bytes:
 
 
 class Bars:
-    """The progress of the study: all of it, and each run that is on; plain lines where there is no terminal."""
+    """The progress of all the runs together, and of each that is on; plain lines where there is no terminal.
 
-    def __init__(self, runs: Sequence[Run], total_steps: Mapping[str, int]) -> None:
-        self.runs, self.total_steps = runs, total_steps
+    Args:
+        total: their steps.
+        completed: how many have been played.
+    """
+
+    def __init__(self, name: str, total: int, completed: Callable[[], int]) -> None:
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
         self.progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        self.study = self.progress.add_task(
-            escape(runs[0].study.name), total=sum(total_steps[run.arm.label] for run in runs)
-        )
-        self.tasks: dict[Run, TaskID] = {}
+        self._completed = completed
+        self._all = self.progress.add_task(escape(name), total=total)
+        self._tasks: dict[Run, TaskID] = {}
 
     def say(self, text: str) -> None:
         if self.progress.disable:
@@ -92,44 +95,75 @@ class Bars:
         else:
             self.progress.console.print(text, highlight=False, markup=False)
 
-    def started(self, run: Run) -> None:
-        self.tasks[run] = self.progress.add_task(escape(run.name), total=self.total_steps[run.arm.label])
+    def update(self, running: Mapping[Run, int]) -> None:
+        """
+        Args:
+            running: the runs that are on, and how long each is.
+        """
+        self.progress.update(self._all, completed=self._completed())
+        for run in self._tasks.keys() - running.keys():
+            self.progress.remove_task(self._tasks.pop(run))
+        for run, total in running.items():
+            if run not in self._tasks:
+                self._tasks[run] = self.progress.add_task(escape(run.name), total=total)
+            self.progress.update(self._tasks[run], completed=played_steps(run))
 
-    def ended(self, run: Run, said: str) -> None:
-        self.progress.remove_task(self.tasks.pop(run))
-        finished = sum(run.is_finished for run in self.runs)
-        self.say(f"{run.name}: {said} ({finished} of {len(self.runs)} runs finished)")
 
-    def update(self) -> None:
-        steps = {run: self.total_steps[run.arm.label] if run.is_finished else played_steps(run) for run in self.runs}
-        self.progress.update(self.study, completed=sum(steps.values()))
-        for run, task in self.tasks.items():
-            self.progress.update(task, completed=steps[run])
+def run_pool(
+    next_run: Callable[[], tuple[Run, int] | None],
+    ended: Callable[[Run, RunProcess], None],
+    bars: Bars,
+    *,
+    processes: int,
+    threads: int,
+) -> None:
+    """Runs what `next_run` gives, so many at a time, until it gives no more; a failed run doesn't stop the others.
+
+    Args:
+        next_run: gives a run, and its steps; it may give more after one has ended.
+        ended: called with each run that has.
+        threads: of PyTorch, for each.
+    """
+    running: dict[Run, RunProcess] = {}
+    steps: dict[Run, int] = {}
+    with bars.progress, terminated_at_the_end(running):
+        while True:
+            while len(running) < processes and (found := next_run()):
+                run, steps[run] = found
+                running[run] = start(run, threads)
+            if not running:
+                return
+            for run, job in list(running.items()):
+                if job.process.poll() is not None:
+                    del running[run]
+                    ended(run, job)
+            bars.update({run: steps[run] for run in running})
+            time.sleep(POLL_SECONDS)
 
 
 def run_all(runs: Sequence[Run], total_steps: Mapping[str, int], processes: int, threads: int) -> int:
-    """Runs what isn't finished; a failed run doesn't stop the others.
+    """Runs what isn't finished.
+
+    Args:
+        total_steps: of each arm, by its label.
 
     Returns:
         The exit code: 0 if all are finished.
     """
-    bars = Bars(runs, total_steps)
-    waiting = [run for run in runs if not run.is_finished]
+    total = {run: total_steps[run.arm.label] for run in runs}
+
+    def completed() -> int:
+        return sum(steps if run.is_finished else played_steps(run) for run, steps in total.items())
+
+    def ended(run: Run, job: RunProcess) -> None:
+        said = "finished" if run.is_finished else f"failed: {job.error()}"
+        bars.say(f"{run.name}: {said} ({sum(run.is_finished for run in runs)} of {len(runs)} runs finished)")
+
+    bars = Bars(runs[0].study.name, sum(total.values()), completed)
+    waiting = [(run, steps) for run, steps in total.items() if not run.is_finished]
     finished = len(runs) - len(waiting)
     bars.say(f"{finished} of {len(runs)} runs are finished; {processes} at a time, {threads} threads each")
-    running: dict[Run, RunProcess] = {}
-    with bars.progress, terminated_at_the_end(running):
-        while waiting or running:
-            while waiting and len(running) < processes:
-                run = waiting.pop(0)
-                running[run] = start(run, threads)
-                bars.started(run)
-            for run, job in list(running.items()):
-                if job.process.poll() is not None:
-                    del running[run]
-                    bars.ended(run, "finished" if run.is_finished else f"failed: {job.error()}")
-            bars.update()
-            time.sleep(POLL_SECONDS)
+    run_pool(lambda: waiting.pop(0) if waiting else None, ended, bars, processes=processes, threads=threads)
     return 0 if all(run.is_finished for run in runs) else 1
 
 

@@ -1,7 +1,6 @@
 """`scripts/study STUDY`: arms x seeds, trained and evaluated; safe to stop and to start again at any point."""
 
 import argparse
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sheeprl_dnp.arguments import count, names, numbers
+from sheeprl_dnp.arguments import add_pool, count, names, numbers, threads_of
 from sheeprl_dnp.checks import check, shown
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
 from sheeprl_dnp.report.report import report
@@ -59,8 +58,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     _add_plan(parser.add_argument_group("in place of what the study says (kept in FOLDER/study.yaml)"))
     how = parser.add_argument_group("how it runs")
-    how.add_argument("--processes", type=count, default=1, help="runs at the same time (default: 1)")
-    how.add_argument("--threads", type=count, help="of PyTorch, for each run (default: cores / processes)")
+    add_pool(how, "runs")
     how.add_argument(
         "--launcher", help="a launcher of Hydra: joblib, submitit_slurm, ... (extras `joblib`, `submitit`)"
     )
@@ -205,9 +203,8 @@ def run_study(options: argparse.Namespace) -> int:
         raise ConfigError(f"`FOLDER={folder}` must be a folder to write in: {error.strerror}.") from error
     if options.launcher:
         return launch(folder, plan, options)
-    threads = options.threads or max(1, (os.cpu_count() or 1) // options.processes)
     total_steps = {label: cfg.algo.total_steps for label, cfg in configs.items()}
-    return run_all(plan.runs(folder), total_steps, options.processes, threads)
+    return run_all(plan.runs(folder), total_steps, options.processes, threads_of(options))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

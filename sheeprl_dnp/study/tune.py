@@ -1,11 +1,22 @@
 """`scripts/tune NAME`: the same number of trials for each arm of a study; safe to stop and start again at any point."""
 
 import argparse
-import os
+import fcntl
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
+
+import optuna
+
+from sheeprl_dnp.arguments import add_pool, threads_of
+from sheeprl_dnp.runs import ConfigError
+from sheeprl_dnp.study.trial_pool import TrialPool
+from sheeprl_dnp.study.trial_run import check_objective
+from sheeprl_dnp.study.trials import open_arms, summary
+from sheeprl_dnp.study.tuned_arms import tuned_arms
+from sheeprl_dnp.study.tuning import FILE_NAME, Tuning, find_tuning, named_tunings, read_tuning, write_tuning
 
 EPILOG = """
 examples:
@@ -33,25 +44,93 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "tuning", metavar="NAME", help="of a tuning in configs/tune, or the path of a file like those, or a FOLDER"
     )
     parser.add_argument("--folder", type=Path, metavar="FOLDER", help="of the tuning (default: tunings/NAME)")
-    parser.add_argument("--processes", type=count, default=1, help="trials at the same time (default: 1)")
-    parser.add_argument("--threads", type=count, help="of PyTorch, for each trial (default: cores / processes)")
+    add_pool(parser, "trials")
     return parser.parse_args(arguments)
 
 
-def count(value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 1")
-    return int(value)
+def tune(options: argparse.Namespace) -> int:
+    """Checks a tuning as a whole, runs what isn't done of it, and prints the best settings.
+
+    Returns:
+        The exit code: 0 if all the trials have ended, one or more of each arm without failure.
+
+    Raises:
+        ConfigError: it can't be run.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = find(options.tuning)
+    folder = options.folder or default_folder(path)
+    tuning = read_tuning(path)
+    check_goes_on(folder, tuning)
+    tuned = tuned_arms(tuning)
+    check_objective(tuned, tuning)
+    with held(folder):
+        write_tuning(folder / FILE_NAME, tuning)
+        arms = open_arms(folder, tuning, tuned)
+        TrialPool(folder, tuning, arms, threads_of(options)).run(options.processes)
+    print("\n".join(summary(arm, tuning) for arm in arms))
+    print(f"As arms of a study: {folder / 'best.yaml'}; all the trials: {folder / 'trials.csv'}")
+    return 0 if all(arm.told == tuning.trials and arm.best() for arm in arms) else 1
+
+
+def find(name: str) -> Path:
+    path = find_tuning(name)
+    if path is None:
+        raise ConfigError(
+            f"`NAME={name}` must be one of {', '.join(named_tunings())}, the path of a tuning's file (`….yaml`), or "
+            f"the folder of one, with its `{FILE_NAME}`."
+        )
+    return path
+
+
+def default_folder(path: Path) -> Path:
+    return path.parent if path.name == FILE_NAME else Path("tunings") / path.stem
+
+
+def check_goes_on(folder: Path, tuning: Tuning) -> None:
+    """Checks that a folder has no other tuning.
+
+    Raises:
+        ConfigError: it has, and not just one of fewer trials.
+    """
+    path = folder / FILE_NAME
+    if not path.exists():
+        return
+    there = read_tuning(path)
+    for key in type(tuning).model_fields:
+        old, new = getattr(there, key), getattr(tuning, key)
+        if old != new and not (key == "trials" and old < new):
+            raise ConfigError(
+                f"`{key}` is not that of the tuning in `{folder}`: go on with `scripts/tune {folder}`, or name another "
+                "`--folder` (only more `trials` can be added)."
+            )
+
+
+def held(folder: Path) -> IO[str]:
+    """Makes the folder; no other process can have it as long as the file that is returned is open.
+
+    Raises:
+        ConfigError: it can't be written in, or another process has it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigError(f"`FOLDER={folder}` can't be: another process is at this tuning.") from error
+    except OSError as error:
+        raise ConfigError(f"`FOLDER={folder}` must be a folder to write in: {error.strerror}.") from error
+    return file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parse_arguments(arguments)
-    from sheeprl_dnp.study.tuner import tune  # with PyTorch and Optuna, which `--help` doesn't wait for
-
-    threads = options.threads or max(1, (os.cpu_count() or 1) // options.processes)
     try:
-        return tune(options.tuning, options.folder, processes=options.processes, threads=threads)
+        return tune(options)
+    except ConfigError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Stopped: the same command goes on with it.", file=sys.stderr)
         return 130
