@@ -27,7 +27,7 @@ from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.checks import Checked, check
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, ponders, samples_halting
-from sheeprl_dnp.envs.episodes import checkpoint_step, versions
+from sheeprl_dnp.episodes import checkpoint_step, versions
 from sheeprl_dnp.runs import MAX_SEED, ConfigError, replace_file
 
 OWN_RULE = "default"  # the evaluation by the halting rule that an agent was trained with

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sheeprl_dnp.envs.episodes import read_episodes, resumed_from
+from sheeprl_dnp.episodes import read_episodes, resumed_from
 from sheeprl_dnp.report.score import score_files
 from sheeprl_dnp.runs import ConfigError, replace_file
 

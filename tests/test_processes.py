@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY_CRAFTER, Command, clean_environment, differences, load
 
-from sheeprl_dnp.envs.episodes import read_episodes
+from sheeprl_dnp.episodes import read_episodes
 
 DDP = ["fabric.devices=2", "fabric.strategy=ddp", "fabric.accelerator=cpu"]
 

@@ -23,7 +23,7 @@ from conftest import (
 from omegaconf import OmegaConf
 
 from sheeprl_dnp import resume
-from sheeprl_dnp.envs.episodes import read_episodes
+from sheeprl_dnp.episodes import read_episodes
 
 RUN = ["exp=dnp_crafter_small", *TINY_CRAFTER, "checkpoint.every=40", "checkpoint.keep_last=2"]
 

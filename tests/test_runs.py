@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import BIN, TINY_CRAFTER, TINY_LIGHTS_OUT, Command, clean_environment, last_checkpoint
 
-from sheeprl_dnp.envs.episodes import read_episodes
+from sheeprl_dnp.episodes import read_episodes
 
 # Of SheepRL's own experiment on an environment of Gymnasium
 CARTPOLE = [

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY_CRAFTER, Command, differences, last_checkpoint, load
 
-from sheeprl_dnp.envs.episodes import read_episodes
+from sheeprl_dnp.episodes import read_episodes
 
 
 def records(folder: Path) -> list[dict]:

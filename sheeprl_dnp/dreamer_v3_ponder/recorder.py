@@ -28,8 +28,8 @@ from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps
 from sheeprl_dnp.dreamer_v3_ponder.buffer_files import held, resumed_folder
 from sheeprl_dnp.dreamer_v3_ponder.progress import ProgressLine
 from sheeprl_dnp.envs.episode_list import told
-from sheeprl_dnp.envs.episodes import FILE_NAME
 from sheeprl_dnp.envs.worlds import WorldSeeds
+from sheeprl_dnp.episodes import FILE_NAME
 from sheeprl_dnp.rebinding import rebound
 from sheeprl_dnp.runs import local_folder, resumed_step
 

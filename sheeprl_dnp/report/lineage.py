@@ -7,7 +7,7 @@ from itertools import combinations, takewhile
 from pathlib import Path
 from typing import Any
 
-from sheeprl_dnp.envs.episodes import read_versions, resume_checkpoint, resumed_from, versions
+from sheeprl_dnp.episodes import read_versions, resume_checkpoint, resumed_from, versions
 from sheeprl_dnp.runs import ConfigError, local_folder
 
 
@@ -34,7 +34,7 @@ class Training:
         return resumed_from(self.folders[0])
 
     def episodes(self) -> list[dict[str, Any]]:
-        """As `envs.episodes.read_episodes`."""
+        """As `episodes.read_episodes`."""
         return read_versions(self.folders)
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from sheeprl_dnp.checks import check
 from sheeprl_dnp.envs.crafter_score import PREFIX
-from sheeprl_dnp.envs.episodes import read_episodes, versions
+from sheeprl_dnp.episodes import read_episodes, versions
 from sheeprl_dnp.studies import Evaluations, Plan, Run
 
 T = TypeVar("T")

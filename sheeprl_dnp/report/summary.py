@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from sheeprl_dnp.envs.episodes import read_episodes
+from sheeprl_dnp.episodes import read_episodes
 
 PARTS = 5  # of a training
 

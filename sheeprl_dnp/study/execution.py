@@ -24,7 +24,7 @@ from sheeprl.utils.utils import dotdict
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sheeprl_dnp.costs import save_costs
-from sheeprl_dnp.envs.episodes import checkpoint_step, resumed_from, versions
+from sheeprl_dnp.episodes import checkpoint_step, resumed_from, versions
 from sheeprl_dnp.evaluation import Settings
 from sheeprl_dnp.machine import commit, describe_machine
 from sheeprl_dnp.runs import ConfigError, load_checkpoint, load_run_config, replace_file, write_json

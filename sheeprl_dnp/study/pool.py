@@ -22,7 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from sheeprl_dnp.envs.episodes import FILE_NAME, versions
+from sheeprl_dnp.episodes import FILE_NAME, versions
 from sheeprl_dnp.studies import Run
 from sheeprl_dnp.study.execution import last_error
 from sheeprl_dnp.study.job import QUIET, arm_argument, folder_argument

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from sheeprl.utils.utils import dotdict
 
-from sheeprl_dnp.envs.episodes import versions
+from sheeprl_dnp.episodes import versions
 from sheeprl_dnp.evaluation import Record, make_environments, results
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Evaluations, Run

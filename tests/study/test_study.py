@@ -15,7 +15,7 @@ import torch
 import yaml
 from conftest import TINY_CRAFTER, clean_environment
 
-from sheeprl_dnp.envs.episodes import read_episodes
+from sheeprl_dnp.episodes import read_episodes
 from sheeprl_dnp.report.tables import load
 from sheeprl_dnp.studies import Arm, Run, read_study
 from sheeprl_dnp.study.execution import last_error
