@@ -17,12 +17,15 @@ A published study (`scripts/study FOLDER --publish`) has tables in place of `arm
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.checks import Checked, check
@@ -36,6 +39,8 @@ DREAM = "dream_"  # with a number after it, the rule of an agent that looks ahea
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=MAX_SEED)]
 Text = Annotated[str, Field(min_length=1)]
+
+M = TypeVar("M", bound=BaseModel)
 
 COUNT = "a whole number from 1"
 OVERRIDES = "a list of overrides of Hydra, `key=value`"
@@ -207,24 +212,41 @@ class Run:
         return json.loads((self.folder / name).read_text())
 
 
-def read_plan(path: Path) -> Plan:
-    """The plan in a file.
+def read_file(model: type[M], path: Path, what: str, prepare: Callable[[dict[str, Any]], Any] = dict) -> M:
+    """The data in a file of YAML, which is read as Hydra does: `1e-4` is a number.
+
+    Args:
+        what: it should be, and have.
+        prepare: gives what is checked, from what is in the file.
 
     Raises:
-        ConfigError: it can't be read, or isn't a plan.
+        ConfigError: it can't be read, or isn't data of this model.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = OmegaConf.to_container(OmegaConf.create(path.read_text()))
     except OSError as error:
         raise ConfigError(f"`{path}` can't be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
         raise ConfigError(f"`{path}` is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"`{path}` is not the plan of a study: it must have the keys `arms` and `seeds`.")
+        raise ConfigError(f"`{path}` is not {what}.")
     try:
-        return check(Plan, content)
+        return check(model, prepare({str(key): value for key, value in content.items()}))
     except ConfigError as error:
         raise ConfigError(f"`{path}`: {error}") from error
+
+
+def write_file(path: Path, data: BaseModel) -> None:
+    content = data.model_dump(mode="json", exclude_defaults=True)
+    replace_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120))
+
+
+def read_plan(path: Path) -> Plan:
+    """
+    Raises:
+        ConfigError: the file can't be read, or isn't a plan.
+    """
+    return read_file(Plan, path, "the plan of a study: it must have the keys `arms` and `seeds`")
 
 
 def read_study(study: Path) -> Plan:
@@ -236,8 +258,3 @@ def read_study(study: Path) -> Plan:
     if not (study / "study.yaml").is_file():
         raise ConfigError(f"`{study}` is not a study: it must be a folder with a `study.yaml`.")
     return read_plan(study / "study.yaml")
-
-
-def write_plan(path: Path, plan: Plan) -> None:
-    content = plan.model_dump(mode="json", exclude_defaults=True)
-    replace_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120))

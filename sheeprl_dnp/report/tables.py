@@ -22,7 +22,7 @@ from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS, PREFIX
 from sheeprl_dnp.pondernet import log_prior
 from sheeprl_dnp.report.records import CONFIG, NEEDED, read_runs
 from sheeprl_dnp.runs import ConfigError
-from sheeprl_dnp.studies import Plan, read_study, write_plan
+from sheeprl_dnp.studies import Plan, read_study, write_file
 
 FILES = {"runs": "runs.csv"} | {name: f"{name}.csv.gz" for name in ("training", "evaluation", "metrics")}
 SOMETIMES = {"runs": "problems", "evaluation": "environment"}  # columns that a table has only where they say something
@@ -153,7 +153,7 @@ def world_of(episodes: pd.DataFrame) -> pd.Series:
 def publish(study: Study, folder: Path) -> None:
     """Writes the tables of a study, and its plan."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_plan(folder / "study.yaml", study.plan)
+    write_file(folder / "study.yaml", study.plan)
     reasons = study.problems.groupby("run")["reason"].agg("; ".join)
     runs = _differing(study.runs).assign(problems=run_names(study.runs).map(reasons))
     for name, file in FILES.items():

@@ -130,8 +130,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--episodes", type=count, default=100, help="for each checkpoint (default: 100)")
     for option, keys in RULES.items():
         add(option, **keys)
-    envs = {"metavar": "ENVS", "dest": "num_envs"}
-    add("--envs", type=count, default=8, **envs, help="environments played at once (default: 8)")
+    envs = "environments played at once (default: 8)"
+    add("--envs", type=count, default=8, metavar="ENVS", dest="num_envs", help=envs)
     add("--seed", type=seed_argument, default=0, help="of the sampled actions, not of the worlds (default: 0)")
     add(
         "--worlds",

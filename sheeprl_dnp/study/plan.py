@@ -23,14 +23,18 @@ from sheeprl_dnp.checkpoints import spaces
 from sheeprl_dnp.dreamer_v3_ponder.config import ALGORITHMS, check_dream, check_ponder_config
 from sheeprl_dnp.dreamer_v3_ponder.utils import action_sizes
 from sheeprl_dnp.runs import ConfigError, replace_file
-from sheeprl_dnp.studies import Arm, Plan, read_plan, write_plan
+from sheeprl_dnp.studies import Arm, Plan, read_plan, write_file
 
 OWN_KEYS = ("exp", "seed", "log_root", "root_dir", "run_name", "checkpoint.resume_from")  # as in `execution.command`
 
 
 def named_plans() -> dict[str, Path]:
     """The plans that come with this package (`configs/study`), by name."""
-    folder = Path(str(files("sheeprl_dnp.configs"))) / "study"
+    return named_files("study")
+
+
+def named_files(kind: str) -> dict[str, Path]:
+    folder = Path(str(files("sheeprl_dnp.configs"))) / kind
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
@@ -116,7 +120,7 @@ def save_plan(study: Path, plan: Plan, configs: Mapping[str, DictConfig]) -> Non
     (study / "arms").mkdir(parents=True, exist_ok=True)
     for arm in plan.arms:
         replace_file(study / "arms" / f"{arm.folder}.yaml", OmegaConf.to_yaml(configs[arm.label]))
-    write_plan(study / "study.yaml", plan)
+    write_file(study / "study.yaml", plan)
 
 
 def load_arm(study: Path, arm: Arm) -> DictConfig:

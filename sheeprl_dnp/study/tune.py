@@ -12,11 +12,12 @@ import optuna
 
 from sheeprl_dnp.arguments import add_pool, threads_of
 from sheeprl_dnp.runs import ConfigError
+from sheeprl_dnp.studies import write_file
 from sheeprl_dnp.study.trial_pool import TrialPool
 from sheeprl_dnp.study.trial_run import check_objective
 from sheeprl_dnp.study.trials import open_arms, summary
 from sheeprl_dnp.study.tuned_arms import tuned_arms
-from sheeprl_dnp.study.tuning import FILE_NAME, Tuning, find_tuning, named_tunings, read_tuning, write_tuning
+from sheeprl_dnp.study.tuning import FILE_NAME, Tuning, find_tuning, named_tunings, read_tuning
 
 EPILOG = """
 examples:
@@ -65,7 +66,7 @@ def tune(options: argparse.Namespace) -> int:
     tuned = tuned_arms(tuning)
     check_objective(tuned, tuning)
     with held(folder):
-        write_tuning(folder / FILE_NAME, tuning)
+        write_file(folder / FILE_NAME, tuning)
         arms = open_arms(folder, tuning, tuned)
         TrialPool(folder, tuning, arms, threads_of(options)).run(options.processes)
     print("\n".join(summary(arm, tuning) for arm in arms))

@@ -13,19 +13,15 @@ In `configs/tune/<name>.yaml`, or any file of that kind:
 The other keys are those of `Tuning` and `Range`.
 """
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, field_validator, model_validator
 
-from sheeprl_dnp.checks import Checked, check, shown
-from sheeprl_dnp.runs import MAX_SEED, ConfigError, replace_file
-from sheeprl_dnp.studies import COUNT, Arm, Count, Plan, Seed, Text, different
-from sheeprl_dnp.study.plan import check_overrides, find_plan, named_plans
+from sheeprl_dnp.checks import Checked, shown
+from sheeprl_dnp.runs import MAX_SEED, ConfigError
+from sheeprl_dnp.studies import COUNT, Arm, Count, Plan, Seed, Text, different, read_file
+from sheeprl_dnp.study.plan import check_overrides, find_plan, named_files, named_plans
 
 FILE_NAME = "tuning.yaml"  # in the folder of a tuning: with its plan, so that it is whole by itself
 STEPS_KEY = "algo.total_steps"
@@ -149,17 +145,15 @@ class Tuning(Checked):
 
 def named_tunings() -> dict[str, Path]:
     """The tunings that come with this package (`configs/tune`), by name."""
-    folder = Path(str(files("sheeprl_dnp.configs"))) / "tune"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return named_files("tune")
 
 
 def find_tuning(name: str) -> Path | None:
     """The file of a tuning: `name` is one of `named_tunings`, its path (`….yaml`), or the folder of one that is on."""
     if name.endswith((".yaml", ".yml")):
         return Path(name)
-    if name in named_tunings():
-        return named_tunings()[name]
-    return path if (path := Path(name) / FILE_NAME).is_file() else None
+    path = named_tunings().get(name, Path(name) / FILE_NAME)
+    return path if path.is_file() else None
 
 
 def read_tuning(path: Path) -> Tuning:
@@ -167,20 +161,12 @@ def read_tuning(path: Path) -> Tuning:
     Raises:
         ConfigError: the file can't be read, or isn't a tuning.
     """
-    try:
-        content = OmegaConf.to_container(OmegaConf.create(path.read_text()))  # as Hydra reads YAML: 1e-4 is a number
-    except OSError as error:
-        raise ConfigError(f"`{path}` can't be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise ConfigError(f"`{path}` is not YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"`{path}` is not a tuning: it must have the keys `study` and `space`.")
-    try:
-        if isinstance(study := content.get("study"), str):
-            content["study"] = _named_plan(study, path.parent)
-        return check(Tuning, content)
-    except ConfigError as error:
-        raise ConfigError(f"`{path}`: {error}") from error
+
+    def prepare(content: dict[str, Any]) -> dict[str, Any]:
+        study = content.get("study")
+        return content | ({"study": _named_plan(study, path.parent)} if isinstance(study, str) else {})
+
+    return read_file(Tuning, path, "a tuning: it must have the keys `study` and `space`", prepare)
 
 
 def _named_plan(name: str, folder: Path) -> Plan:
@@ -192,8 +178,3 @@ def _named_plan(name: str, folder: Path) -> Plan:
             "`….yaml`."
         )
     return plan
-
-
-def write_tuning(path: Path, tuning: Tuning) -> None:
-    content = tuning.model_dump(mode="json", exclude_defaults=True)
-    replace_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sheeprl_dnp.studies import Plan, read_study, write_plan
+from sheeprl_dnp.studies import Plan, read_study, write_file
 from sheeprl_dnp.study.plan import find_plan
 from sheeprl_dnp.study.study import main, parse_arguments, plan_and_folder
 
@@ -94,7 +94,7 @@ def test_a_study_is_found_by_its_name_its_file_and_its_folder(tmp_path: Path, mo
     plan, folder = plan_and_folder(parse_arguments(["crafter_small"]))
     assert plan == find_plan("crafter_small") and folder == Path("studies/crafter_small")
     assert plan_and_folder(parse_arguments(["crafter_small", "--folder", "here"])) == (plan, Path("here"))
-    write_plan(Path("mine.yaml"), plan)
+    write_file(Path("mine.yaml"), plan)
     assert plan_and_folder(parse_arguments(["mine.yaml"])) == (plan, Path("studies/mine"))
     Path("crafter_small").mkdir()
     Path("mine.yaml").rename("crafter_small/study.yaml")

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from sheeprl_dnp.runs import ConfigError
-from sheeprl_dnp.studies import Arm, Evaluations, Plan, read_plan, read_study, write_plan
+from sheeprl_dnp.studies import Arm, Evaluations, Plan, read_plan, read_study, write_file
 from sheeprl_dnp.study.plan import compose_arm, compose_arms, find_plan, hydra_overrides, named_plans
 
 STEPS = "must be a list of whole numbers from 1 and `shuffled`, each once"
@@ -70,7 +70,7 @@ def test_a_plan_is_what_its_file_says(tmp_path: Path) -> None:
     assert plan.seeds == (3, 1) and plan.evaluations.episodes == 7 and plan.evaluations.forced_episodes == 50
     assert [run.name for run in plan.runs(tmp_path)] == ["a seed 3", "B & c seed 3", "a seed 1", "B & c seed 1"]
     assert plan.runs(tmp_path)[1].folder == tmp_path / "runs" / "B_c" / "seed_3"
-    write_plan(path, plan)
+    write_file(path, plan)
     assert read_plan(path) == plan
     assert find_plan(str(path)) == plan
 

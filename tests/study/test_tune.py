@@ -18,14 +18,14 @@ import yaml
 from conftest import TINY_AGENT, clean_environment
 
 from sheeprl_dnp.runs import ConfigError
-from sheeprl_dnp.studies import Plan, read_plan
+from sheeprl_dnp.studies import Plan, read_plan, write_file
 from sheeprl_dnp.study.plan import compose_arm, compose_arms
 from sheeprl_dnp.study.trial_pool import TrialPool
 from sheeprl_dnp.study.trial_run import measured
 from sheeprl_dnp.study.trials import WORST, ArmTrials, Outcome, Trial, open_arms, save_best, save_table
 from sheeprl_dnp.study.tune import check_goes_on, main
 from sheeprl_dnp.study.tuned_arms import TunedArm, tuned_arms
-from sheeprl_dnp.study.tuning import FILE_NAME, Tuning, named_tunings, read_tuning, write_tuning
+from sheeprl_dnp.study.tuning import FILE_NAME, Tuning, named_tunings, read_tuning
 
 ENT_COEF, LR, CRITIC_LR = "algo.actor.ent_coef", "algo.actor.optimizer.lr", "algo.critic.optimizer.lr"
 MAX_HALTS, BETA = "algo.ponder.max_halts", "algo.ponder.beta"
@@ -279,7 +279,7 @@ def test_a_tuning_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_folder_goes_on_with_its_own_tuning_alone(tmp_path: Path) -> None:
-    write_tuning(tmp_path / FILE_NAME, Tuning.model_validate(TUNING))
+    write_file(tmp_path / FILE_NAME, Tuning.model_validate(TUNING))
     assert read_tuning(tmp_path / FILE_NAME) == Tuning.model_validate(TUNING)
     check_goes_on(tmp_path, Tuning.model_validate(changed(trials=7)))
     for key, value in {"trials": 5, "episodes": 3, "space": SHARED, "study": {**STUDY, "seeds": [3]}}.items():
