@@ -10,7 +10,6 @@ import torch
 from conftest import TINY_AGENT
 from lightning.fabric import Fabric
 from omegaconf import OmegaConf
-from sheeprl.algos.dreamer_v3.agent import build_agent as build_dreamer_v3_agent
 from sheeprl.utils.utils import dotdict
 from test_configs import experiment
 from tiny_actors import DreamingActor, GivenGains
@@ -18,7 +17,7 @@ from tiny_mdp import flat_gradient
 from torch import Tensor, nn
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
-from sheeprl_dnp.dreamer_v3_ponder.lookahead import BestOfMostProbable, Lookahead
+from sheeprl_dnp.dreamer_v3_ponder.lookahead import Lookahead
 from sheeprl_dnp.dreamer_v3_ponder.steps import FIRST_KAPPA, Dream
 from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, build_moments
 from sheeprl_dnp.pondernet import PonderNet
@@ -261,42 +260,3 @@ def test_the_gradient_to_every_weight_of_a_dreaming_actor_is_finite() -> None:
     pondered = actor(torch.eye(3).double(), at="every")
     gradient = flat_gradient(pondered.policies[0].entropy().sum() + pondered.log_halting.sum(), actor)
     assert gradient.isfinite().all() and gradient.abs().sum() > 0
-
-
-# Looking at the most probable actions of any policy
-
-
-def played(actor: nn.Module, states: Tensor) -> Tensor:
-    """The probabilities of the policy that is played: `[rows, A]`."""
-    pondered = actor(states, at="every")
-    return (pondered.log_halting.exp().unsqueeze(-1) * pondered.policies[0].probs).sum(-2).detach()
-
-
-@pytest.mark.parametrize("count", [1, 3, 5])
-@pytest.mark.parametrize("step", ["refine", "dream"])
-def test_a_player_takes_the_action_that_gains_most_of_the_most_probable_ones(count: int, step: str) -> None:
-    cfg = configuration(f"algo.ponder.step={step}", "algo.ponder.max_halts=3")
-    world_model, actor, critic, *_ = agent(cfg)
-    moments = build_moments(cfg.algo.actor.moments)
-    lookahead = Lookahead(world_model, critic, moments, recurrent_size=16, actions=5, gamma=0.99)
-    states = latents(40)
-    (actions,), _ = BestOfMostProbable(actor, lookahead, count)(states.unsqueeze(0))
-    assert actions.shape == (1, 40, 5) and (actions.sum(-1) == 1).all()
-    probs, gains = played(actor.module, states), lookahead.gains(states, torch.arange(5).expand(40, 5))
-    for row, taken in enumerate(actions[0].argmax(-1).tolist()):
-        looked_at = sorted(range(5), key=lambda a: -probs[row, a].item())[:count]
-        assert taken == max(looked_at, key=lambda a: gains[row, a].item())
-
-
-def test_the_best_of_one_is_the_most_probable_action_of_dreamer_v3() -> None:
-    cfg = configuration("algo.ponder.max_halts=1")
-    torch.manual_seed(0)
-    world_model, actor, critic, *_ = build_dreamer_v3_agent(
-        Fabric(accelerator="cpu", devices=1), (5,), False, cfg, OBSERVATIONS
-    )
-    moments = build_moments(cfg.algo.actor.moments)
-    lookahead = Lookahead(world_model, critic, moments, recurrent_size=16, actions=5, gamma=0.99)
-    states = latents(40).unsqueeze(0)
-    torch.testing.assert_close(
-        BestOfMostProbable(actor, lookahead, 1)(states)[0][0], actor(states, greedy=True)[0][0].to(states.dtype)
-    )
