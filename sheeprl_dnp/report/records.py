@@ -116,7 +116,7 @@ def read_run(run: Run, evaluations: Evaluations, note: Callable[[str], None]) ->
     yield from ((name, table) for name, table in tables if table is not None)
 
 
-def tried(load: Callable[[], T]) -> tuple[T | None, Exception | None]:
+def tried(load: Callable[[], Any]) -> tuple[Any, Exception | None]:
     """What it gives, or the error of a file that is missing or damaged."""
     try:
         return load(), None

@@ -24,9 +24,8 @@ COLUMNS = [PREFIX + name for name in ACHIEVEMENTS]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False, description="a finite number")]
 Count = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, description="a number from 0")]
 Length = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1, description="a number from 1")]
-Episode: type[BaseModel] = create_model(
-    "Episode", length=(Length, ...), reward=(Finite, ...), step=(Count, 0), **dict.fromkeys(COLUMNS, (Count, ...))
-)
+FIELDS: dict[str, Any] = {"length": (Length, ...), "reward": (Finite, ...), "step": (Count, 0)}
+Episode: type[BaseModel] = create_model("Episode", **FIELDS, **dict.fromkeys(COLUMNS, (Count, ...)))
 
 
 def unlocked(episodes: pd.DataFrame) -> pd.DataFrame:
