@@ -25,7 +25,8 @@ Finite = Annotated[float, Field(strict=True, allow_inf_nan=False, description="a
 Count = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, description="a number from 0")]
 Length = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1, description="a number from 1")]
 FIELDS: dict[str, Any] = {"length": (Length, ...), "reward": (Finite, ...), "step": (Count, 0)}
-Episode: type[BaseModel] = create_model("Episode", **FIELDS, **dict.fromkeys(COLUMNS, (Count, ...)))
+FIELDS |= dict.fromkeys(COLUMNS, (Count, ...))
+Episode: type[BaseModel] = create_model("Episode", **FIELDS)
 
 
 def unlocked(episodes: pd.DataFrame) -> pd.DataFrame:
