@@ -6,7 +6,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from sheeprl_dnp.envs.worlds import WorldSeeds, kind_of_start
+from sheeprl_dnp.envs.puzzle import Puzzle, check_count, check_difficulty
+from sheeprl_dnp.envs.worlds import kind_of_start
 from sheeprl_dnp.runs import ConfigError
 
 # By size, the greatest difficulty of which there are boards for training, for validation and for evaluation
@@ -15,7 +16,7 @@ CELL = 16  # pixels of a rendered light, one of them its border
 ON, OFF, BORDER = (255, 221, 87), (38, 50, 70), (10, 14, 20)
 
 
-class LightsOut(gym.Env):
+class LightsOut(Puzzle):
     """A board of k x k lights: pressing one toggles it and its neighbours above, below, left and right.
 
     A board is made from the dark one by `d` random presses of distinct lights, so that it can be solved; `d`, its
@@ -24,31 +25,23 @@ class LightsOut(gym.Env):
 
     Observation: float32 [k * k], 1 where a light is on and -1 where it is off (of lights that are 0 or 1, DreamerV3's
     world model keeps few: the squared error of guessing one is smaller than what its latent costs in KL). Action: the
-    light to press, row by row. Reward: 1 when the board is dark, which ends the episode; after d + `slack` presses it
-    is truncated. The `info` of a step has the `difficulty`, the `success` (whether it is dark) and the `board` that the
-    episode began with: its lights as the digits of a binary number, row by row.
+    light to press, row by row. It is solved when it is dark, and cut after d + `slack` presses. The `info` has the
+    `board` that the episode began with: its lights as the digits of a binary number, row by row.
 
     A quarter of the boards is kept for evaluation, an eighth for validation: no training episode begins with one. (It
     may still come by: one wrong press on a board makes another, and all 512 boards of 3 x 3 lights are few presses
     apart.)
 
-    `reset(seed=s)` restarts the list of boards of seed s, `reset()` plays the next one.
-
     Args:
         size: k, from 3 to 5.
-        difficulty: the least and the greatest d, each as likely as any between; at most `HARDEST[size]`.
+        difficulty: at most `HARDEST[size]`.
         slack: presses beyond d, from 0.
-        seed: the run's seed + rank, as SheepRL's `make_env` passes it; None draws one.
-        worlds: `training` (each run and environment has its own boards), `validation` or `evaluation` (boards that are
-            kept for it, determined by `seed` alone).
-        rank: the index of the environment, over all processes.
+        seed, worlds, rank: see `Puzzle`.
         num_envs: without effect; the configurations of earlier versions have it.
 
     Raises:
         ConfigError: an argument isn't allowed.
     """
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(
         self,
@@ -61,43 +54,31 @@ class LightsOut(gym.Env):
         num_envs: int | None = None,
     ) -> None:
         check_arguments(size, difficulty, slack)
-        self.size, self.slack, self.range = size, slack, tuple(difficulty)
+        super().__init__(difficulty, seed, worlds, rank)
+        self.size, self.slack = size, slack
         self.effects = press_effects(size)
         self.idle_presses = null_space(self.effects)
         self.observation_space = gym.spaces.Box(-1.0, 1.0, (size * size,), np.float32)
         self.action_space = gym.spaces.Discrete(size * size)
         self.action_names = [f"r{row} c{column}" for row, column in np.argwhere(np.ones((size, size))) + 1]
         self.action_columns = size
-        self.render_mode = "rgb_array"
-        super().reset(seed=seed)
-        self.world_seeds = WorldSeeds(worlds, rank)
-        self._worlds = worlds
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        super().reset(seed=seed)
-        if seed is not None:
-            self.world_seeds.restart()
-        rng = np.random.default_rng(self.world_seeds.next(self.np_random_seed))
-        self.difficulty = int(rng.integers(self.range[0], self.range[1] + 1))
-        self._board = self._draw_board(rng)
-        self._presses = 0
-        self._episode = {"difficulty": self.difficulty, "board": board_number(self._board)}
-        return self._observation(), {}
+    def start(self, rng: np.random.Generator) -> dict[str, Any]:
+        self.most = self.difficulty + self.slack
+        while True:
+            presses = np.zeros(self.size**2, int)
+            presses[rng.choice(len(presses), self.difficulty, replace=False)] = 1
+            self._board = self.effects @ presses % 2
+            exact = fewest_presses(presses, self.idle_presses) == self.difficulty
+            if exact and worlds_of(self._board) == self.worlds:
+                return {"board": board_number(self._board)}
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        if not self.action_space.contains(action):
-            raise ValueError(f"The action {action} is not a light: they are 0 to {self.size**2 - 1}.")
-        self._board = (self._board + self.effects[:, int(action)]) % 2
-        self._presses += 1
-        dark = not self._board.any()
-        truncated = not dark and self._presses >= self.difficulty + self.slack
-        return self._observation(), float(dark), dark, truncated, self._episode | {"success": dark}
+    def act(self, action: int) -> bool:
+        self._board = (self._board + self.effects[:, action]) % 2
+        return not self._board.any()
 
-    def render(self) -> np.ndarray:
-        """uint8 [16 k, 16 k, 3]."""
-        return self.draw(self._observation())
+    def observation(self) -> np.ndarray:
+        return (2 * self._board - 1).astype(np.float32)
 
     def draw(self, observation: np.ndarray) -> np.ndarray:
         """The picture of any observation, also of lights between on and off, as a world model may believe in."""
@@ -114,18 +95,6 @@ class LightsOut(gym.Env):
         solutions = combinations[combinations[:, -1] == 1, :-1]
         shortest = solutions[solutions.sum(1) == solutions.sum(1).min()]
         return np.flatnonzero(shortest.any(0)).tolist()
-
-    def _draw_board(self, rng: np.random.Generator) -> np.ndarray:
-        while True:
-            presses = np.zeros(self.size**2, int)
-            presses[rng.choice(len(presses), self.difficulty, replace=False)] = 1
-            board = self.effects @ presses % 2
-            exact = fewest_presses(presses, self.idle_presses) == self.difficulty
-            if exact and worlds_of(board) == self._worlds:
-                return board
-
-    def _observation(self) -> np.ndarray:
-        return (2 * self._board - 1).astype(np.float32)
 
 
 def press_effects(size: int) -> np.ndarray:
@@ -172,11 +141,5 @@ def worlds_of(board: np.ndarray) -> str:
 def check_arguments(size: int, difficulty: Sequence[int], slack: int) -> None:
     if type(size) is not int or size not in HARDEST:
         raise ConfigError(f"`env.wrapper.size={size}` must be one of {', '.join(map(str, HARDEST))}.")
-    hardest, bounds = HARDEST[size], difficulty if isinstance(difficulty, Sequence) else ()
-    if len(bounds) != 2 or not all(type(d) is int for d in bounds) or not 1 <= bounds[0] <= bounds[1] <= hardest:
-        raise ConfigError(
-            f"`env.wrapper.difficulty={difficulty}` must be two whole numbers, the least and the greatest, "
-            f"from 1 to {hardest} on a {size} x {size} board."
-        )
-    if type(slack) is not int or slack < 0:
-        raise ConfigError(f"`env.wrapper.slack={slack}` must be a whole number from 0.")
+    check_difficulty(difficulty, HARDEST[size], f"on a {size} x {size} board")
+    check_count("slack", slack, 0)

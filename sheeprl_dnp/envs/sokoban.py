@@ -6,16 +6,16 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from sheeprl_dnp.envs.puzzle import Puzzle, check_count, check_difficulty
 from sheeprl_dnp.envs.sokoban_rooms import HARDEST, INNER_WALLS, Room, draw_room, moves
 from sheeprl_dnp.envs.symbols import PRESENT
-from sheeprl_dnp.envs.worlds import WorldSeeds
 from sheeprl_dnp.runs import ConfigError
 
 CELL = 16  # pixels of a rendered cell
 WALL, FLOOR, GOAL, BOX, PLAYER = (90, 90, 110), (24, 26, 32), (230, 80, 110), (190, 130, 60), (90, 220, 120)
 
 
-class Sokoban(gym.Env):
+class Sokoban(Puzzle):
     """A room of k x k cells, its border walls, where the player pushes each box onto a goal (Racaniere et al. 2017).
 
     The room's difficulty d is the smallest number of pushes that solves it: rooms are made backwards, by pulling boxes
@@ -23,30 +23,22 @@ class Sokoban(gym.Env):
 
     Observation: float32 [4 * (k - 2)^2], for each cell inside the border, row by row, whether it is a wall, a goal, has
     a box, has the player: `PRESENT` or 0. Action: up, down, left or right; the player walks there, pushes
-    the box that stands there, or stays where neither can be. Reward: 1 when each box is on a goal, which ends the
-    episode; after `max_moves` moves it is truncated. The `info` of a step has the `difficulty`, the `success` and the
-    `room` that the episode began with, in the notation of `Room.__str__`.
+    the box that stands there, or stays where neither can be. It is solved when each box is on a goal. The `info` has
+    the `room` that the episode began with, in the notation of `Room.__str__`.
 
     A quarter of the layouts (walls and goals) is kept for evaluation, an eighth for validation: no training episode
     takes place in one.
 
-    `reset(seed=s)` restarts the list of rooms of seed s, `reset()` plays the next one.
-
     Args:
         size: k, 6 or 7.
         boxes: 1 or 2.
-        difficulty: the least and the greatest d, each as likely as any between; at most `HARDEST[size, boxes]`.
+        difficulty: at most `HARDEST[size, boxes]`.
         max_moves: the moves of an episode, from 1.
-        seed: the run's seed + rank, as SheepRL's `make_env` passes it; None draws one.
-        worlds: `training` (each run and environment has its own rooms), `validation` or `evaluation` (rooms in layouts
-            that are kept for it, determined by `seed` alone).
-        rank: the index of the environment, over all processes.
+        seed, worlds, rank: see `Puzzle`.
 
     Raises:
         ConfigError: an argument isn't allowed.
     """
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(
         self,
@@ -59,40 +51,19 @@ class Sokoban(gym.Env):
         rank: int = 0,
     ) -> None:
         check_arguments(size, boxes, difficulty, max_moves)
-        self.size, self.boxes, self.range, self.max_moves = size, boxes, tuple(difficulty), max_moves
+        super().__init__(difficulty, seed, worlds, rank)
+        self.size, self.boxes, self.most = size, boxes, max_moves
         self.observation_space = gym.spaces.Box(0.0, PRESENT, (4 * (size - 2) ** 2,), np.float32)
         self.action_space = gym.spaces.Discrete(4)
         self.action_names = ["up", "down", "left", "right"]
-        self.render_mode = "rgb_array"
-        super().reset(seed=seed)
-        self._worlds = worlds
-        self.world_seeds = WorldSeeds(worlds, rank)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        super().reset(seed=seed)
-        if seed is not None:
-            self.world_seeds.restart()
-        rng = np.random.default_rng(self.world_seeds.next(self.np_random_seed))
-        difficulty = int(rng.integers(self.range[0], self.range[1] + 1))
-        self.room = draw_room(rng, self.size, self.boxes, difficulty, self._worlds)
-        self._moves = 0
-        self._episode = {"difficulty": difficulty, "room": str(self.room)}
-        return self._observation(), {}
+    def start(self, rng: np.random.Generator) -> dict[str, Any]:
+        self.room = draw_room(rng, self.size, self.boxes, self.difficulty, self.worlds)
+        return {"room": str(self.room)}
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        if not self.action_space.contains(action):
-            raise ValueError(f"The action {action} is not a move: they are 0 (up), 1 (down), 2 (left), 3 (right).")
-        self.room = self.room.after(moves(self.size)[int(action)])
-        self._moves += 1
-        solved = self.room.solved
-        truncated = not solved and self._moves >= self.max_moves
-        return self._observation(), float(solved), solved, truncated, self._episode | {"success": solved}
-
-    def render(self) -> np.ndarray:
-        """uint8 [16 k, 16 k, 3]."""
-        return self.draw(self._observation())
+    def act(self, action: int) -> bool:
+        self.room = self.room.after(moves(self.size)[action])
+        return self.room.solved
 
     def draw(self, observation: np.ndarray) -> np.ndarray:
         """The picture of any observation, also of things that are half there, as a world model may believe in.
@@ -127,7 +98,7 @@ class Sokoban(gym.Env):
         begun = np.bitwise_or.reduce(solved, initial=0) if layer else 0
         return [number for number in range(4) if begun >> number & 1]
 
-    def _observation(self) -> np.ndarray:
+    def observation(self) -> np.ndarray:
         """Walls, goals, boxes and the player inside the border."""
         room, cells = self.room, range(self.size**2)
         sets = (~room.floor, room.goals, room.boxes, room.player)
@@ -140,11 +111,6 @@ def check_arguments(size: int, boxes: int, difficulty: Sequence[int], max_moves:
         raise ConfigError(f"`env.wrapper.size={size}` must be one of {', '.join(map(str, INNER_WALLS))}.")
     if type(boxes) is not int or (size, boxes) not in HARDEST:
         raise ConfigError(f"`env.wrapper.boxes={boxes}` must be 1 or 2.")
-    hardest, bounds = HARDEST[size, boxes], difficulty if isinstance(difficulty, Sequence) else ()
-    if len(bounds) != 2 or not all(type(d) is int for d in bounds) or not 1 <= bounds[0] <= bounds[1] <= hardest:
-        raise ConfigError(
-            f"`env.wrapper.difficulty={difficulty}` must be two whole numbers, the least and the greatest, "
-            f"from 1 to {hardest} for `env.wrapper.size={size}` and `env.wrapper.boxes={boxes}`."
-        )
-    if type(max_moves) is not int or max_moves < 1:
-        raise ConfigError(f"`env.wrapper.max_moves={max_moves}` must be a whole number from 1.")
+    where = f"for `env.wrapper.size={size}` and `env.wrapper.boxes={boxes}`"
+    check_difficulty(difficulty, HARDEST[size, boxes], where)
+    check_count("max_moves", max_moves, 1)

@@ -183,7 +183,7 @@ def test_a_press_beside_the_board_is_refused() -> None:
     env = environment()
     env.reset(seed=0)
     for press in (-1, 9):
-        with pytest.raises(ValueError, match=f"The action {press} is not a light: they are 0 to 8"):
+        with pytest.raises(ValueError, match=f"The action {press} must be one of 0, 1, 2"):
             env.step(press)
 
 

@@ -162,7 +162,7 @@ def test_a_move_that_is_none_is_refused() -> None:
     env = environment()
     env.reset(seed=0)
     for move in (-1, 4):
-        with pytest.raises(ValueError, match=rf"The action {move} is not a move: they are 0 \(up\)"):
+        with pytest.raises(ValueError, match=rf"The action {move} must be one of 0, 1, 2, 3"):
             env.step(move)
 
 
