@@ -214,8 +214,8 @@ def decide(
 
 def achievement_results(episodes: list[Record]) -> Record:
     """In how many of the episodes each achievement was unlocked, in percent; the score where they are Crafter's."""
-    counts = [episode.get("achievements") for episode in episodes]
-    if not all(isinstance(count, dict) for count in counts):
+    counts = [count for episode in episodes if isinstance(count := episode.get("achievements"), dict)]
+    if len(counts) < len(episodes):
         return {"score": None, "success_rates": {}}
     names = dict.fromkeys(name for count in counts for name, value in count.items() if not isinstance(value, str))
     rates = {name: 100 * fmean(count.get(name, 0) > 0 for count in counts) for name in names}

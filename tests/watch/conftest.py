@@ -36,7 +36,7 @@ AGENTS = {
         *("exp=dnp_lights_out", "algo.cnn_keys.encoder=[rgb]", "algo.mlp_keys.encoder=[]", "algo.mlp_keys.decoder=[]"),
         *("env.wrapper.slack=4", "env.wrapper.difficulty=[2,2]"),
     ],
-    "fixed": ["exp=dnp_lights_out_fixed", *LIGHTS],
+    "fixed": ["exp=dnp_lights_out", "algo.ponder.learn_halting=False", *LIGHTS],
     "dreamer_v3": ["exp=dnp_sokoban_baseline", "env.wrapper.max_moves=4"],
     "continuous": [
         *("exp=dnp_lights_out", "env=gym", "env.id=Pendulum-v1", "env.max_episode_steps=4"),
