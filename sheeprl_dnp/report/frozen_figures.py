@@ -28,12 +28,12 @@ from sheeprl_dnp.report.tables import TRAINING
 from sheeprl_dnp.studies import OWN_RULE
 
 RETURN = "return of an episode, frozen policy"
-STAR = {"marker": "*", "markersize": 14, "markeredgecolor": "black", "linestyle": "none", "zorder": 5}
+STAR: dict[str, Any] = {"marker": "*", "markersize": 14, "markeredgecolor": "black", "linestyle": "none", "zorder": 5}
 STARS = {
     OWN_RULE: STAR | {"label": "by its own halting rule"},
     SHUFFLED: STAR | {"markerfacecolor": "white", "label": "by its steps, shuffled"},
 }
-SERIES = {
+SERIES: dict[Callable[[pd.Series], dict[str, int]], dict[str, Any]] = {
     steps_of: {"linestyle": "-", "label": "forced ponder steps"},
     lookahead: {"linestyle": ":", "markerfacecolor": "white", "label": "best of so many actions, dreamed of"},
 }

@@ -16,7 +16,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SHADES = "cividis"  # of ordered things, from dark to light: ponder steps, difficulties
 GREY = "#444444"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -94,7 +94,7 @@ def legend(figure: Figure, axes: Axes, **kwargs: Any) -> None:
     if handles:
         width = 0.7 + 0.085 * max(map(len, handles))  # inches of the longest entry, about
         columns = min(len(handles), max(1, int(figure.get_figwidth() / width)))
-        place = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+        place: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "frameon": False}
         figure.legend(handles.values(), handles.keys(), **place | kwargs)
 
 

@@ -3,6 +3,7 @@
 import errno
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -73,8 +74,10 @@ def read_runs(study: Path, plan: Plan) -> tuple[dict[str, pd.DataFrame], pd.Data
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in NEEDED}
     problems: list[tuple[str, str]] = []
     for run in plan.runs(study):
-        for name, table in read_run(run, plan.evaluations, lambda reason, run=run: problems.append((run.name, reason))):
+        reasons: list[str] = []
+        for name, table in read_run(run, plan.evaluations, reasons):
             parts[name].append(table.assign(arm=run.arm.label, seed=run.seed))
+        problems += [(run.name, reason) for reason in reasons]
     tables = {}
     for name, found in parts.items():
         table = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
@@ -83,19 +86,19 @@ def read_runs(study: Path, plan: Plan) -> tuple[dict[str, pd.DataFrame], pd.Data
     return tables, pd.DataFrame([*problems, *_strangers(study, plan)], columns=["run", "reason"])
 
 
-def read_run(run: Run, evaluations: Evaluations, note: Callable[[str], None]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """What there is of a run: parts of the tables, by their names; `note` is told what is wrong with it."""
+def read_run(run: Run, evaluations: Evaluations, reasons: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """What there is of a run: parts of the tables, by their names; `reasons` gets what is wrong with it."""
 
     def part(name: str, load: Callable[[], T]) -> T | None:
         content, error = tried(load)
         if isinstance(error, OSError):
-            note(f"finished, but without `{name}`: reported without it")
+            reasons.append(f"finished, but without `{name}`: reported without it")
         elif error:
-            note(f"`{name}` is corrupt ({describe(error)}): reported without it")
+            reasons.append(f"`{name}` is corrupt ({describe(error)}): reported without it")
         return content
 
     if problem := _unfinished(run):
-        note(problem)
+        reasons.append(problem)
         config, _ = tried(lambda: newest_config(run))
         yield "runs", pd.DataFrame([_configuration(config) if config else {}])
         return
@@ -110,7 +113,7 @@ def read_run(run: Run, evaluations: Evaluations, note: Callable[[str], None]) ->
     ]
     for played in evaluations.of(config["algo"] if config else None):
         name = f"evaluation_{played.name}.json"
-        table = part(name, lambda name=name, count=played.episodes: _evaluation(run.load(name), count))
+        table = part(name, partial(_evaluation, run, name, played.episodes))
         here = {"rule": played.rule, "environment": played.environment}
         tables.append(("evaluation", None if table is None else table.assign(**here)))
     yield from ((name, table) for name, table in tables if table is not None)
@@ -191,8 +194,9 @@ def _metrics(run: Run) -> pd.DataFrame:
     return metrics.replace([np.inf, -np.inf], np.nan)
 
 
-def _evaluation(content: Any, count: int) -> pd.DataFrame:
+def _evaluation(run: Run, name: str, count: int) -> pd.DataFrame:
     """The episodes, with a column for each achievement, as in training."""
+    content = run.load(name)
     if len(content["episodes"]) != count:
         raise ValueError(f"it has {len(content['episodes'])} episodes, `study.yaml` asks for {count}")
     episodes = pd.DataFrame(content["episodes"]).rename(columns={"seed": "episode"})
@@ -223,23 +227,24 @@ def _unfinished(run: Run) -> str | None:
     if run.is_finished:
         _, error = tried(lambda: check(Finished, run.load("finished.json")))
         return f"corrupt: `finished.json` can't be read ({describe(error)})" if error else None
-    (episodes, error), (config, other) = tried(lambda: read_episodes(run.folder)), tried(lambda: newest_config(run))
-    if problem := error or other:
-        progress = f"how far it came is unknown ({describe(problem)})"
-    else:
-        step = episodes[-1]["step"] if episodes else 0
-        progress = f"its last episode ended at step {step:,} of {config['algo']['total_steps']:,}"
+    progress, error = tried(lambda: _progress(run))
+    progress = progress or f"how far it came is unknown ({describe(error)})"
     return f"unfinished: {progress}; {_last_attempt(run)}"
 
 
+def _progress(run: Run) -> str:
+    episodes, total = read_episodes(run.folder), newest_config(run)["algo"]["total_steps"]
+    return f"its last episode ended at step {episodes[-1]['step'] if episodes else 0:,} of {total:,}"
+
+
 def _last_attempt(run: Run) -> str:
-    last, error = tried(lambda: load_attempts(run)[-1])
-    if error:
+    attempts, _ = tried(lambda: load_attempts(run))
+    if not attempts:
         return "there is no record of an attempt"
-    if last.exit is None:
+    if attempts[-1].exit is None:
         return "its last attempt is still running or was killed"
-    failed = f"its last attempt ended with exit code {last.exit}"
-    return failed if last.exit else "its training has ended, its evaluation has not"
+    failed = f"its last attempt ended with exit code {attempts[-1].exit}"
+    return failed if attempts[-1].exit else "its training has ended, its evaluation has not"
 
 
 def _strangers(study: Path, plan: Plan) -> list[tuple[str, str]]:
@@ -249,7 +254,7 @@ def _strangers(study: Path, plan: Plan) -> list[tuple[str, str]]:
     return [(f"{f.parent.name} {f.name.replace('_', ' ')}", "not in `study.yaml`: left out") for f in folders]
 
 
-def describe(error: Exception) -> str:
+def describe(error: Exception | None) -> str:
     """One line about what went wrong in reading a file."""
     if isinstance(error, KeyError):
         return f"it has no {error}"

@@ -195,17 +195,21 @@ def gains(study: Study) -> pd.DataFrame:
     frozen = study.episodes[study.episodes["rule"] != TRAINING]
     returns = frozen.pivot_table(index=[*RUN, "episode"], columns="rule", values="return", observed=True)
     levels = frozen.groupby([*RUN, "episode"], observed=True)["difficulty"].first()
-    rules, trained = returns.columns.to_series(), study.trained_steps
-    most, rows = max(steps_of(rules).values(), default=0), []
+    rows: list[dict[str, Any]] = []
     for arm in study.plan.labels:
-        own, steps = returns[returns.index.get_level_values("arm") == arm], trained.get(arm, 1)
-        pairs: list[tuple[Any, Any]] = [(1, steps), (steps, most), (SHUFFLED, OWN_RULE)]
-        for less, more in [*pairs, *((OWN_RULE, rule) for rule in lookahead(rules))]:
-            if {str(less), str(more)} <= set(returns) and (isinstance(less, str) or less < more):
-                both = own.dropna(subset=[str(less), str(more)])
-                groups = [(None, both), *both.groupby(levels.reindex(both.index))]
-                means = {level: episodes.groupby("seed").mean() for level, episodes in groups if len(episodes)}
-                for level, mean in means.items():
-                    found = statistics.difference(mean[str(more)], mean[str(less)])
-                    rows.append({"arm": arm, "from": str(less), "to": str(more), "difficulty": level, **found})
+        own = returns[returns.index.get_level_values("arm") == arm]
+        for less, more in _compared_rules(returns.columns.to_series(), study.trained_steps.get(arm, 1)):
+            both = own.dropna(subset=[less, more])
+            groups = [(None, both), *both.groupby(levels.reindex(both.index))]
+            means = {level: episodes.groupby("seed").mean() for level, episodes in groups if len(episodes)}
+            pair = {"arm": arm, "from": less, "to": more}
+            rows += [pair | {"difficulty": n, **statistics.difference(m[more], m[less])} for n, m in means.items()]
     return pd.DataFrame(rows, columns=["arm", "from", "to", "difficulty", *statistics.ESTIMATE])
+
+
+def _compared_rules(rules: pd.Series, trained: int) -> list[tuple[str, str]]:
+    """Of the rules of an agent, those whose returns are compared: less, more."""
+    most = max(steps_of(rules).values(), default=0)
+    pairs = [(str(less), str(more)) for less, more in ((1, trained), (trained, most)) if less < more]
+    pairs += [(SHUFFLED, OWN_RULE), *((OWN_RULE, rule) for rule in lookahead(rules))]
+    return [pair for pair in pairs if set(pair) <= set(rules)]
