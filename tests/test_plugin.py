@@ -74,7 +74,8 @@ def test_a_wheel_has_the_package_its_configs_and_the_plugin(wheel: Path) -> None
     yamls = (ROOT / "configs").rglob("*.yaml")
     configs = {f"sheeprl_dnp/configs/{path.relative_to(ROOT / 'configs')}" for path in yamls}
     plugin = "hydra_plugins/sheeprl_dnp.py"
-    assert (sources - {f"sheeprl_dnp/{plugin}"}) | configs | {plugin} <= names
+    watch = {f"sheeprl_dnp/watch/{path.name}" for path in (ROOT / "sheeprl_dnp" / "watch").glob("*.*")}
+    assert (sources - {f"sheeprl_dnp/{plugin}"}) | configs | {plugin} | watch <= names
     assert not any(name.startswith(("tests", "scripts")) for name in names)
 
 

@@ -19,6 +19,7 @@ from sheeprl_dnp.report.tables import FILES, load, publish
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Arm, Plan, read_study
 from sheeprl_dnp.study.job import QUIET, arm_argument, folder_argument
+from sheeprl_dnp.study.pages import write_pages
 from sheeprl_dnp.study.plan import compose_arms, find_plan, named_plans, save_plan
 from sheeprl_dnp.study.pool import run_all
 
@@ -30,7 +31,8 @@ examples:
   scripts/study studies/first --processes 2           go on with it, two runs at a time
   scripts/study studies/gpu --arms dnp_crafter_baseline,dnp_crafter --seeds 1,2,3 --overrides algo.total_steps=100000
   scripts/study studies/gpu --launcher submitit_slurm hydra.launcher.partition=gpu hydra.launcher.gpus_per_node=1
-  scripts/study studies/gpu --publish                 its data as tables, and its report, in results/gpu
+  scripts/study studies/gpu --publish                 its data as tables, its report and a page of the
+                                                      best run of each arm, in results/gpu
 
 Killed or stopped, the same command goes on: finished runs are kept, others go on from their last checkpoint.
 With more arms or seeds than the study has, it gets these too.
@@ -181,7 +183,8 @@ def publish_study(folder: Path, target: Path) -> int:
     except OSError as error:
         raise ConfigError(f"`--publish={target.parent}` must be a folder to write in: {error.strerror}.") from error
     report(target, target / "report")
-    print(f"{target}: {', '.join(['study.yaml', *FILES.values(), 'report/'])}")
+    pages = [page.name for page in write_pages(folder, study.plan, target)]
+    print(f"{target}: {', '.join(['study.yaml', *FILES.values(), *pages, 'report/'])}")
     return 0
 
 
