@@ -211,10 +211,10 @@ def test_a_study_in_a_file_runs_under_the_labels_of_its_arms_and_is_published(tm
     folder = tmp_path / "studies" / "mine"
     assert sorted(path.name for path in (folder / "runs").iterdir()) == ["8", "Ponder_N_2"]
     for path in folder.glob("runs/*/seed_1/evaluation_*.json"):
-        played, [rule, *where] = json.loads(path.read_text()), path.stem.removeprefix("evaluation_").split("@")
+        played, [rule, *elsewhere] = json.loads(path.read_text()), path.stem.removeprefix("evaluation_").split("@")
         assert (played["worlds"], played["dream"]) == ("validation", 9 if rule == "dream_9" else None)
-        assert played["overrides"] == (harder if where else [])
-        assert {episode["difficulty"] > 4 for episode in played["episodes"]} == {bool(where)}
+        assert played["overrides"] == (harder if elsewhere else [])
+        assert {episode["difficulty"] > 4 for episode in played["episodes"]} == {bool(elsewhere)}
     published = subprocess.run([*command[:-1], str(folder), "--publish"], **where)
     assert published.returncode == 0, published.stderr
     study = load(tmp_path / "results" / "mine")
