@@ -9,7 +9,7 @@ import pytest
 
 from sheeprl_dnp.accelerators import evaluation_fabric
 from sheeprl_dnp.checkpoints import load_config
-from sheeprl_dnp.evaluation import evaluate
+from sheeprl_dnp.evaluation import Settings, evaluate
 from sheeprl_dnp.runs import load_checkpoint
 from sheeprl_dnp.watch import page as page_module
 from sheeprl_dnp.watch.page import fitting
@@ -28,10 +28,11 @@ def test_the_episodes_are_those_of_an_evaluation_in_one_environment(agent: Agent
     cfg = load_config(agent(name))
     fabric = evaluation_fabric(cfg.fabric)
     fabric.seed_everything(5, verbose=False)
-    options = {"episodes": 3, "num_envs": 1, "log_dir": "none", "on_episode": lambda record: None}
-    expected = evaluate(fabric, cfg, load_checkpoint(agent(name)), **options)["episodes"]
+    settings = Settings(checkpoint=agent(name), episodes=3, num_envs=1)
+    state, told = load_checkpoint(agent(name)), []
+    expected = evaluate(fabric, cfg, state, settings, log_dir="none", on_episode=told.append)["episodes"]
     episodes = watched(name)[1]
-    assert [episode.record for episode in episodes] == expected
+    assert [episode.record for episode in episodes] == expected == told
     for episode in episodes:
         assert [decision.number for decision in episode.decisions] == list(range(1, episode.record["length"] + 1))
         assert sum(decision.reward for decision in episode.decisions) == pytest.approx(episode.record["return"])
