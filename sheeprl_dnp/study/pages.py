@@ -15,8 +15,12 @@ def write_pages(study: Path, plan: Plan, target: Path) -> list[Path]:
     for arm in plan.arms:
         runs = [run for run in (Run(study, arm, seed) for seed in plan.seeds) if run.is_finished and run.checkpoints()]
         if runs:
-            best = max(runs, key=lambda run: run.load(f"evaluation_{OWN_RULE}.json")["mean_return"])
+            best = str(max(runs, key=own_return).checkpoints()[-1])
+            page, *_ = watch(best, episodes=EPISODES, decisions=DECISIONS, worlds=plan.evaluations.worlds)
             pages.append(target / f"watch_{arm.folder}.html")
-            shown = {"episodes": EPISODES, "decisions": DECISIONS, "worlds": plan.evaluations.worlds}
-            replace_file(pages[-1], watch(str(best.checkpoints()[-1]), **shown)[0])
+            replace_file(pages[-1], page)
     return pages
+
+
+def own_return(run: Run) -> float:
+    return run.load(f"evaluation_{OWN_RULE}.json")["mean_return"]
