@@ -135,12 +135,15 @@ class PonderedSteps:
 
     def __init__(self) -> None:
         self.last: Tensor | None = None  # the mean that was last computed
-        # The sum of the steps and the number of actions: a tensor, for which compiled code isn't compiled again
-        self._totals: Tensor | None = None
+        # The sum of the steps and the number of actions: tensors, for which compiled code isn't compiled again
+        self._totals: tuple[Tensor, Tensor] | None = None
 
     def update(self, halts: Tensor) -> None:
-        totals = torch.stack((halts.sum(), torch.ones_like(halts).sum()))
-        self._totals = totals if self._totals is None else self._totals + totals
+        if self._totals is None:
+            self._totals = halts.sum(), torch.full((), halts.numel(), device=halts.device)
+        else:
+            steps, actions = self._totals
+            self._totals = steps + halts.sum(), actions + halts.numel()
 
     def compute_and_reset(self) -> Tensor | None:
         """The mean since the last call, `None` if the player didn't act since; left on the device."""

@@ -63,11 +63,11 @@ class Lookahead:
         if not actions.shape[1]:
             return latents.new_zeros(actions.shape)
         outcomes = self.outcomes(latents, actions)  # [1, rows * n, L]
-        rewards = TwoHotEncodingDistribution(self.world_model.reward_model(outcomes), dims=1).mean
         continues = BernoulliSafeMode(logits=self.world_model.continue_model(outcomes)).mode
-        states = torch.cat((latents.unsqueeze(0), outcomes), 1)
-        values = TwoHotEncodingDistribution(self.critic(states), dims=1).mean
-        before, after = values.split((len(latents), outcomes.shape[1]), 1)
+        rewards = self.world_model.reward_model(outcomes)
+        values = self.critic(torch.cat((outcomes, latents.unsqueeze(0)), 1))
+        dreams, roots = outcomes.shape[1], len(latents)
+        rewards, after, before = means_of_two_hot(rewards, values).split((dreams, dreams, roots), 1)
         returns = (rewards + self.gamma * continues * after).view(actions.shape)
         return ((returns - before.view(-1, 1)) / self.moments.scale).to(latents.dtype)
 
@@ -82,6 +82,14 @@ class Lookahead:
         logits = rssm.transition_model(recurrent).unflatten(-1, (-1, rssm.discrete))
         stochastic = one_hot(logits.argmax(-1), rssm.discrete).flatten(-2).to(states.dtype)
         return torch.cat((stochastic, recurrent), -1)
+
+
+def means_of_two_hot(*logits: Tensor) -> Tensor:
+    """The means of distributions `[1, n, bins]`, at once where they have as many bins: `[1, sum of n, 1]`."""
+    same = len({part.shape[-1] for part in logits}) == 1
+    parts = [torch.cat(logits, 1)] if same else logits
+    means = [TwoHotEncodingDistribution(part, dims=1).mean for part in parts]
+    return means[0] if same else torch.cat(means, 1)
 
 
 def one_hot(classes: Tensor, count: int) -> Tensor:
