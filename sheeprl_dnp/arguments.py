@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+from collections.abc import Callable, Sequence
 
 
 def count(value: str) -> int:
@@ -30,3 +31,15 @@ def add_pool(parser: argparse._ActionsContainer, runs: str) -> None:
 
 def threads_of(options: argparse.Namespace) -> int:
     return options.threads or max(1, (os.cpu_count() or 1) // options.processes)
+
+
+def some_of(allowed: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """Of some names, with commas between them."""
+
+    def parse(value: str) -> tuple[str, ...]:
+        chosen = names(value)
+        if unknown := [name for name in chosen if name not in allowed]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(allowed)}")
+        return chosen
+
+    return parse

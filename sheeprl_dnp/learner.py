@@ -1,6 +1,6 @@
 """One gradient step of either algorithm by itself, without a training around it: to count it and to time it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,12 +13,15 @@ from lightning.fabric import Fabric
 from sheeprl.algos.dreamer_v3 import dreamer_v3
 from sheeprl.algos.dreamer_v3.agent import PlayerDV3
 from sheeprl.algos.dreamer_v3.agent import build_agent as build_dreamer_v3_agent
+from sheeprl.utils.metric import MetricAggregator
 from sheeprl.utils.utils import dotdict
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
 from sheeprl_dnp.dreamer_v3_ponder.dreamer_v3_ponder import train
 from sheeprl_dnp.dreamer_v3_ponder.utils import action_sizes, build_moments
+from sheeprl_dnp.pondernet import PonderNet
 
 
 def agent_builder(cfg: dotdict, steps: Any, moments: nn.Module) -> Callable[..., tuple]:
@@ -35,37 +38,38 @@ def agent_builder(cfg: dotdict, steps: Any, moments: nn.Module) -> Callable[...,
 
 @dataclass
 class Learner:
-    """An agent with all that its `train` takes; `step(batch)` is a gradient step, `learn_world_model` a part of it."""
+    """An agent with all that its `train` takes; `learn_world_model` is the first part of a `step`."""
 
     cfg: dotdict
     world_model: nn.Module
     actor: nn.Module
     critic: nn.Module
     player: PlayerDV3
+    moments: nn.Module
+    optimizers: Sequence[Optimizer]  # of the world model, the actor and the critic
     observation_space: gym.spaces.Dict
     action_space: gym.Space
-    step: Callable[[dict[str, Tensor]], None]
+    step: Callable[[dict[str, Tensor], MetricAggregator | None], None]
     learn_world_model: Callable[[dict[str, Tensor]], Any]
 
     def batch(self, sequence_length: int, batch_size: int) -> dict[str, Tensor]:
         """A random batch `[T, B, ...]`, as the replay buffer gives them."""
         shape = (sequence_length, batch_size)
-        observations = {key: self._observations(space, shape) for key, space in self.observation_space.items()}
+        observations = {key: _random(space, shape) for key, space in self.observation_space.items()}
         zeros = torch.zeros(*shape, 1)
         flags = {"rewards": torch.rand(*shape, 1), "terminated": zeros, "truncated": zeros, "is_first": zeros.clone()}
         return {**observations, "actions": self._actions(shape), **flags}
 
-    @staticmethod
-    def _observations(space: gym.spaces.Box, shape: tuple[int, int]) -> Tensor:
-        if space.dtype.kind == "u":
-            return torch.randint(0, 256, (*shape, *space.shape)).float()
-        return torch.rand(*shape, *space.shape)
-
     def _actions(self, shape: tuple[int, int]) -> Tensor:
-        sizes = action_sizes(self.action_space)
         if isinstance(self.action_space, gym.spaces.Box):
-            return torch.rand(*shape, sum(sizes))
+            return _random(self.action_space, shape)
+        sizes = action_sizes(self.action_space)
         return torch.cat([F.one_hot(torch.randint(size, shape), size) for size in sizes], -1).float()
+
+
+def _random(space: gym.spaces.Box, shape: tuple[int, int]) -> Tensor:
+    values = torch.rand(*shape, *space.shape)
+    return (255 * values).round() if space.dtype.kind == "u" else values
 
 
 def build_learner(
@@ -73,19 +77,22 @@ def build_learner(
     cfg: dotdict,
     observation_space: gym.spaces.Dict,
     action_space: gym.Space,
-    optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+    optimizer: Callable[..., Optimizer] | None = None,
+    static: bool | None = None,
 ) -> Learner:
     """The untrained agent of a configuration, of `dreamer_v3` or of `dreamer_v3_ponder`.
 
     Args:
         optimizer: in place of the configured ones.
+        static: of each `PonderNet`.
     """
-    ponders = "ponder" in cfg.algo
     steps, moments = PonderedSteps(), build_moments(cfg.algo.actor.moments).to(fabric.device)
+    is_continuous, sizes = isinstance(action_space, gym.spaces.Box), action_sizes(action_space)
     build = agent_builder(cfg, steps, moments)
-    is_continuous = isinstance(action_space, gym.spaces.Box)
-    sizes = action_sizes(action_space)
     world_model, actor, critic, target_critic, player = build(fabric, sizes, is_continuous, cfg, observation_space)
+    for module in (*actor.modules(), *player.modules()):
+        if isinstance(module, PonderNet):
+            module.static = static
     optimizers = [
         fabric.setup_optimizers(
             optimizer(module.parameters())
@@ -94,12 +101,12 @@ def build_learner(
         )
         for section, module in ((cfg.algo.world_model, world_model), (cfg.algo.actor, actor), (cfg.algo.critic, critic))
     ]
-    run: Callable[..., None] = partial(train, player_steps=steps) if ponders else dreamer_v3.train
+    run: Callable[..., None] = partial(train, player_steps=steps) if "ponder" in cfg.algo else dreamer_v3.train
 
-    def step(batch: dict[str, Tensor]) -> None:
+    def step(batch: dict[str, Tensor], aggregator: MetricAggregator | None = None) -> None:
         learned = (world_model, actor, critic, target_critic, *optimizers)
-        run(fabric, *learned, batch, None, cfg, is_continuous, sizes, moments)
+        run(fabric, *learned, batch, aggregator, cfg, is_continuous, sizes, moments)
 
     learn_world_model = partial(dreamer_v3.world_model_learning, fabric, cfg, world_model, optimizers[0])
-    agent = (cfg, world_model, actor, critic, player)
+    agent = (cfg, world_model, actor, critic, player, moments, optimizers)
     return Learner(*agent, observation_space, action_space, step, learn_world_model)

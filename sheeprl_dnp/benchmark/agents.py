@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
+import hydra
 import torch
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
@@ -13,35 +14,30 @@ from lightning.fabric import Fabric
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from sheeprl.utils.env import make_env
+from sheeprl.utils.metric import MetricAggregator
 from sheeprl.utils.utils import dotdict
 from torch.distributions import Distribution
 
 from sheeprl_dnp.costs import costs
 from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
+from sheeprl_dnp.dreamer_v3_ponder.utils import add_ponder_metrics
 from sheeprl_dnp.learner import Learner, build_learner
 from sheeprl_dnp.runs import ConfigError
 
-SIZES = {
-    # For two CPU cores: DreamerV3-XS with 8 channels in its encoder, and batches of 8 x 32
-    "small": (
-        "XS",
-        [
-            "algo.world_model.encoder.cnn_channels_multiplier=8",
-            "algo.per_rank_batch_size=8",
-            "algo.per_rank_sequence_length=32",
-        ],
-    ),
-    **{size: (size, []) for size in ("XS", "S", "M", "L", "XL")},
-}
+# `small`, for two CPU cores: DreamerV3-XS with 8 channels in its encoder, and batches of 8 x 32
+SMALL = ["world_model.encoder.cnn_channels_multiplier=8", "per_rank_batch_size=8", "per_rank_sequence_length=32"]
+SIZES = {"small": ("XS", [f"algo.{key}" for key in SMALL])} | {size: (size, []) for size in ("XS", "S", "M", "L", "XL")}
 
 
 @dataclass(frozen=True)
 class Settings:
+    """What the agents of a run of the benchmark have in common."""
+
     size: str
-    device: str  # cpu or cuda
-    precision: str
-    compile: bool
-    overrides: tuple[str, ...]  # of Hydra, for all agents
+    overrides: tuple[str, ...] = ()  # of Hydra
+    device: str = "cpu"  # or cuda
+    precision: str = "32-true"
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class Variant:
         return "n1" if self.max_halts == 1 else f"n{self.max_halts}_{self.kind}"
 
     @property
-    def ponder(self) -> dotdict:
+    def ponder(self) -> dict[str, Any]:
         """The keys of `algo.ponder` that make it."""
         matched = {"roots": 1 / self.max_halts} if "matched" in self.kind else {}
         return PLAIN | KINDS[self.kind] | matched
@@ -64,11 +60,6 @@ class Variant:
     @property
     def step(self) -> str:
         return self.ponder["step"]
-
-    @property
-    def trajectories(self) -> int:
-        """Imagined from each root."""
-        return self.max_halts if self.ponder["estimator"] == "trajectories" else 1
 
 
 PLAIN = {"step": "refine", "estimator": "trajectories", "continuation": "sample", "roots": "all"}
@@ -80,42 +71,44 @@ KINDS = {
     "matched_commit": {"continuation": "commit"},
     "marginal": {"estimator": "marginal"},
     "dream": {"step": "dream", "estimator": "marginal"},
+    "dream_all": {"step": "dream"},
 }
+TIMED = ("all", "matched", "all_commit", "matched_commit", "marginal", "dream")
+ESTIMATED = ("all", "marginal", "dream", "dream_all")  # each step with each estimator
 
 
-def variants(max_halts: Sequence[int], actions: int) -> list[Variant]:
+def variants(max_halts: Sequence[int], actions: int, kinds: Sequence[str]) -> list[Variant]:
     """All of them; with one ponder step there is one, and no step dreams of more actions than there are."""
     several = [n for n in max_halts if n > 1]
     return [Variant(1, "all") for n in max_halts if n == 1] + [
-        Variant(n, kind) for kind in KINDS for n in several if kind != "dream" or n <= actions + 1
+        Variant(n, kind) for kind in kinds for n in several if n <= actions + 1 or KINDS[kind].get("step") != "dream"
     ]
 
 
-@dataclass
 class Agent:
-    """An agent that learns, on the device that is measured."""
+    """An agent that learns from a random batch on the device that is measured, with the metrics of a training."""
 
-    learner: Learner
-    batch: dict[str, torch.Tensor]
+    def __init__(self, learner: Learner, device: torch.device) -> None:
+        self.learner, self.cfg = learner, learner.cfg
+        batch = learner.batch(self.cfg.algo.per_rank_sequence_length, self.cfg.algo.per_rank_batch_size)
+        self.batch = {key: value.to(device) for key, value in batch.items()}
+        self.actions = int(learner.action_space.n)
+        metrics = hydra.utils.instantiate(self.cfg.metric.aggregator, _convert_="all")
+        self.aggregator: MetricAggregator = metrics.to(device)
 
-    @property
-    def flops(self) -> dict[str, Any]:
+    def flops(self, variant: Variant | None = None) -> dict[str, Any]:
         """See `sheeprl_dnp.costs`."""
+        self._choose(variant)
         return costs(self.cfg, self.learner.observation_space, self.learner.action_space)["flops"]
-
-    def flops_of(self, variant: Variant) -> dict[str, Any]:
-        self.cfg.algo.ponder.update(variant.ponder)
-        return self.flops
-
-    @property
-    def cfg(self) -> dotdict:
-        return self.learner.cfg
 
     def step(self, variant: Variant | None = None) -> None:
         """One gradient step."""
+        self._choose(variant)
+        self.learner.step(self.batch, self.aggregator)
+
+    def _choose(self, variant: Variant | None) -> None:
         if variant:
             self.cfg.algo.ponder.update(variant.ponder)
-        self.learner.step(self.batch)
 
 
 def compose_agent(settings: Settings, max_halts: int | None, step: str = "refine") -> dotdict:
@@ -125,39 +118,47 @@ def compose_agent(settings: Settings, max_halts: int | None, step: str = "refine
         ConfigError: an override is wrong.
     """
     size, changes = SIZES[settings.size]
-    ours = [] if max_halts is None else [f"algo.ponder.max_halts={max_halts}", f"algo.ponder.step={step}"]
-    overrides = [
-        "exp=dnp_crafter_baseline" if max_halts is None else "exp=dnp_crafter",
-        f"algo=dreamer_v3_{size}" if max_halts is None else f"algo=dreamer_v3_ponder_{size}",
-        f"fabric.accelerator={settings.device}",
-        f"fabric.precision={settings.precision}",
-        f"algo.compile.enabled={settings.compile}",
-        *changes,
-        *(key for key in settings.overrides if max_halts is not None or "algo.ponder." not in key),
-        *ours,
-    ]
+    if max_halts is None:
+        arm = ["exp=dnp_crafter_baseline", f"algo=dreamer_v3_{size}"]
+        wanted = [key for key in settings.overrides if "algo.ponder." not in key]
+    else:
+        arm = ["exp=dnp_crafter", f"algo=dreamer_v3_ponder_{size}"]
+        wanted = [*settings.overrides, f"algo.ponder.max_halts={max_halts}", f"algo.ponder.step={step}"]
+    device = [f"fabric.accelerator={settings.device}", f"fabric.precision={settings.precision}"]
+    compiled = f"algo.compile.enabled={settings.compile}"
     try:
         with initialize_config_module("sheeprl.configs", version_base="1.3"):
-            cfg = dotdict(OmegaConf.to_container(compose("config", overrides), resolve=True))
+            composed = compose("config", [*arm, *device, compiled, *changes, *wanted])
+            cfg = dotdict(OmegaConf.to_container(composed, resolve=True))
     except (HydraException, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"`KEY=VALUE` {' '.join(settings.overrides)}: {reason}") from error
     if max_halts is not None:
         check_ponder_config(cfg.algo)
+        add_ponder_metrics(cfg)
     return cfg
 
 
-def build_agent(settings: Settings, max_halts: int | None, step: str = "refine") -> Agent:
-    """An untrained agent with a random batch."""
-    cfg = compose_agent(settings, max_halts, step)
+def set_up(cfg: dotdict) -> None:
+    """What SheepRL sets before a training of this configuration, and what of it changes what a step does."""
     Distribution.set_default_validate_args(cfg.distribution.validate_args)
-    fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
+    MetricAggregator.disabled = cfg.metric.log_level == 0
+    torch.set_float32_matmul_precision(cfg.float32_matmul_precision)
+    torch.backends.cudnn.benchmark = cfg.torch_backends_cudnn_benchmark
+    torch.backends.cudnn.deterministic = cfg.torch_backends_cudnn_deterministic
+    torch.use_deterministic_algorithms(cfg.torch_use_deterministic_algorithms)
+
+
+def build_agent(
+    settings: Settings, max_halts: int | None, step: str = "refine", *, static: bool | None = None
+) -> Agent:
+    """An untrained agent; `static`: that of its `PonderNet`."""
+    cfg = compose_agent(settings, max_halts, step)
+    set_up(cfg)
+    fabric = Fabric(accelerator=settings.device, devices=1, precision=cfg.fabric.precision)
     env = make_env(cfg, 0, 0)()
     spaces = env.observation_space, env.action_space
     env.close()
     torch.manual_seed(0)
     with redirect_stdout(StringIO()):
-        learner = build_learner(fabric, cfg, *spaces)
-    batch = learner.batch(cfg.algo.per_rank_sequence_length, cfg.algo.per_rank_batch_size)
-    batch = {key: value.to(fabric.device) for key, value in batch.items()}
-    return Agent(learner, batch)
+        return Agent(build_learner(fabric, cfg, *spaces, static=static), fabric.device)

@@ -1,22 +1,19 @@
 """The time and the memory of gradient steps, their phases, and the bounds that their operations set."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import pairwise
+from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
+import numpy as np
+import pandas as pd
 import torch
-from sheeprl.algos.dreamer_v3 import dreamer_v3
 from torch.profiler import ProfilerActivity, profile
 
 from sheeprl_dnp.benchmark.agents import Agent, Variant
-from sheeprl_dnp.benchmark.timing import Call, Timing, alternate, exponent, spread, synchronize
-from sheeprl_dnp.dreamer_v3_ponder import dreamer_v3_ponder
+from sheeprl_dnp.benchmark.timing import Call, alternate, exponent, summary, synchronize
+from sheeprl_dnp.learner import Learner
 
 PHASES = ("world model", "imagination", "actor", "critic")
-SLOW = 2.0  # seconds of a step whose phases are measured once
 
 
 def measure_gradient_steps(
@@ -24,99 +21,66 @@ def measure_gradient_steps(
     agents: dict[tuple[str, int], Agent],
     variants: list[Variant],
     *,
-    rounds: int,
-    turn: float,
     device: torch.device,
     on_progress: Callable[[str], None],
-) -> dict[str, Any]:
-    """By name: `dreamer_v3`, and each variant.
+    **turns: Any,
+) -> pd.DataFrame:
+    """By agent, `dreamer_v3` and each variant: ratios to DreamerV3's time, FLOPs and memory, and what they are of.
 
     Args:
         agents: by what a ponder step does, and their number of them.
-        turn: the seconds that a turn takes at least.
+        turns: as for `alternate`.
     """
-    reference = baseline.step
-    steps: dict[str, Call] = {v.name: lambda v=v: agents[v.step, v.max_halts].step(v) for v in variants}
-    timings: dict[str, Timing] = {}
-    for done, timings in enumerate(alternate(reference, steps, rounds=rounds, turn=turn, device=device), start=1):  # noqa: B007
-        on_progress(f"gradient steps: round {done} of {rounds}")
-    measured: dict[str, dict[str, Any]] = {}
-    for name, step in {"dreamer_v3": reference, **steps}.items():
+    of = {variant.name: (agents[variant.step, variant.max_halts], variant) for variant in variants}
+    steps: dict[str, Call] = {name: lambda a=agent, v=variant: a.step(v) for name, (agent, variant) in of.items()}
+    for done, timings in enumerate(alternate(baseline.step, steps, device=device, **turns), start=1):  # noqa: B007
+        on_progress(f"gradient steps: round {done} of {turns['rounds']}")
+    flops, rows = baseline.flops(), {}
+    for name, (agent, variant) in {"dreamer_v3": (baseline, None), **of}.items():
         on_progress(f"phases and memory: {name}")
-        timing = timings["reference" if name == "dreamer_v3" else name]
-        measured[name] = {
-            "seconds": spread(timing.seconds)._asdict(),
-            "ratio": spread(timing.ratios or [1.0])._asdict(),
-            "phase_seconds": phases(step, device, steps=1 if min(timing.seconds) > SLOW else 3),
-            "peak_bytes": peak_memory(step, device),
+        step = steps.get(name, baseline.step)
+        bound, own = bounds(flops, agent.flops(variant), variant) if variant else (1, 1)
+        rows[name] = {
+            "bound": bound,
+            "flops": own,
+            **dict(zip(PHASES, phases(agent.learner, step, device), strict=True)),
+            "peak_MB": peak_memory(step, device) / 1e6,
         }
-    for variant in variants:
-        measured[variant.name] |= bounds(
-            baseline.flops, agents[variant.step, variant.max_halts].flops_of(variant), variant
-        )
-        peak = measured[variant.name]["peak_bytes"]
-        measured[variant.name]["memory_ratio"] = peak / measured["dreamer_v3"]["peak_bytes"]
-    return measured
+    measured = summary(timings).join(pd.DataFrame.from_dict(rows, orient="index"))
+    measured["memory"] = measured["peak_MB"] / measured.loc["dreamer_v3", "peak_MB"]
+    return measured.reset_index()
 
 
-def bounds(dreamer_v3_flops: dict[str, Any], flops: dict[str, Any], variant: Variant) -> dict[str, float]:
-    """What to expect of a variant, as ratios to DreamerV3.
+def bounds(dreamer_v3: dict[str, Any], ours: dict[str, Any], variant: Variant) -> tuple[float, float]:
+    """What to expect of a variant, from counted operations as ratios to DreamerV3's.
 
-    `flops_ratio`: by its own counted operations. `bound`: where it imagines N trajectories from each root, if N cost N
-    times what one does; else the same.
+    First the bound: where it imagines N trajectories from each root, if N cost N times what one does; else the same as
+    the second, which is of its own operations.
     """
-    total = dreamer_v3_flops["per_gradient_step"]
-    counted = flops["per_gradient_step"] / total
-    if variant.trajectories == 1:
-        return {"bound": counted, "flops_ratio": counted}
+    total = dreamer_v3["per_gradient_step"]
+    counted = ours["per_gradient_step"] / total
+    if variant.ponder["estimator"] == "marginal":
+        return counted, counted
     trajectories = 1 if "matched" in variant.kind else variant.max_halts
-    behaviour = trajectories * dreamer_v3_flops["behaviour"]
-    return {"bound": (dreamer_v3_flops["world_model"] + behaviour) / total, "flops_ratio": counted}
+    return (dreamer_v3["world_model"] + trajectories * dreamer_v3["behaviour"]) / total, counted
 
 
-@contextmanager
-def marked(marks: list[float], device: torch.device) -> Iterator[None]:
-    """Notes the time when the imagination begins, when it ends, and when the critic's loss begins."""
+def phases(learner: Learner, step: Call, device: torch.device, steps: int = 2) -> list[float]:
+    """The seconds of each phase, a mean over steps: up to its update, or to where the returns are normalised."""
+    marks: list[float] = []
 
-    def mark() -> None:
+    def mark(*_: Any) -> None:
         synchronize(device)
         marks.append(time.perf_counter())
 
-    def marking(compiled: Callable[..., Callable]) -> Callable[..., Callable]:
-        def choose(function: Callable, *args: Any) -> Callable:
-            chosen, name = compiled(function, *args), function.__name__
-
-            def call(*inputs: Any, **kwargs: Any) -> Any:
-                if name in ("imagine", "critic_loss"):
-                    mark()
-                result = chosen(*inputs, **kwargs)
-                if name == "imagine":
-                    mark()
-                return result
-
-            return call
-
-        return choose
-
-    with (
-        mock.patch.object(dreamer_v3, "compiled", marking(dreamer_v3.compiled)),
-        mock.patch.object(dreamer_v3_ponder, "compiled", marking(dreamer_v3_ponder.compiled)),
-    ):
-        mark()
-        yield
-        mark()
-
-
-def phases(step: Call, device: torch.device, steps: int) -> dict[str, float]:
-    """The seconds of each phase, their updates included: medians over so many steps."""
-    seconds: list[list[float]] = []
+    hooks = [fabric_optimizer.optimizer.register_step_post_hook(mark) for fabric_optimizer in learner.optimizers]
+    hooks.append(learner.moments.register_forward_pre_hook(mark))
     for _ in range(steps):
-        marks: list[float] = []
-        with marked(marks, device):
-            step()
-        seconds.append([end - start for start, end in pairwise(marks)])
-    medians = (spread(list(values)).median for values in zip(*seconds, strict=True))
-    return dict(zip(PHASES, medians, strict=True))
+        mark()
+        step()
+    for hook in hooks:
+        hook.remove()
+    return np.diff(np.reshape(marks, (steps, -1))).mean(0).tolist()
 
 
 def peak_memory(step: Call, device: torch.device) -> int:
@@ -133,14 +97,14 @@ def peak_memory(step: Call, device: torch.device) -> int:
     return int(changes.cumsum(0).max())
 
 
-def growth_exponents(measured: dict[str, Any]) -> dict[str, float]:
-    """Of time and memory with N, from 2 ponder steps on, by kind of variant."""
-    exponents = {}
-    for kind in ("all", "marginal", "dream"):
-        entries = {
-            int(name[1 : -len(kind) - 1]): entry for name, entry in measured.items() if name.endswith(f"_{kind}")
-        }
+def growth_exponents(measured: pd.DataFrame) -> dict[str, float]:
+    """Of time and memory with N, from 2 ponder steps on: of all roots, then by the name of the kind of variant."""
+    exponents, measured = {}, measured.set_index("agent")
+    for kind, prefix in (("all", ""), ("marginal", "marginal_"), ("dream", "dream_")):
+        entries = measured.filter(regex=rf"^n\d+_{kind}$", axis=0)
+        max_halts = [int(name[1:].split("_")[0]) for name in entries.index]
         if len(entries) > 1:
-            exponents[f"{kind}_time_exponent"] = exponent({n: e["ratio"]["median"] for n, e in entries.items()})
-            exponents[f"{kind}_memory_exponent"] = exponent({n: e["peak_bytes"] for n, e in entries.items()})
+            for name, column in (("time", "ratio"), ("memory", "peak_MB")):
+                growth = dict(zip(max_halts, entries[column], strict=True))
+                exponents[f"{prefix}{name}_exponent"] = exponent(growth)
     return exponents

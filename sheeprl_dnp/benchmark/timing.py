@@ -4,33 +4,11 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
+import pandas as pd
 import torch
 
 Call = Callable[[], object]
-
-
-class Spread(NamedTuple):
-    """A median and the quartiles around it."""
-
-    median: float
-    low: float
-    high: float
-
-
-class Timing(NamedTuple):
-    """The turns of one function, one for each round."""
-
-    seconds: list[float]  # of a call
-    ratios: list[float]  # to the calls of the reference in between
-
-
-def spread(values: list[float]) -> Spread:
-    if len(values) == 1:
-        return Spread(*values * 3)
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return Spread(median, low, high)
 
 
 def seconds_of(call: Call, device: torch.device) -> float:
@@ -49,28 +27,27 @@ def synchronize(device: torch.device) -> None:
 
 def alternate(
     reference: Call, functions: Mapping[str, Call], *, rounds: int, turn: float, device: torch.device
-) -> Iterator[dict[str, Timing]]:
+) -> Iterator[pd.DataFrame]:
     """Times functions in turns, round by round; in a turn, calls of the function and of the reference alternate.
 
     Args:
         turn: how long the calls of a function in its turn take at least, in seconds; there is at least one.
 
     Yields:
-        After each round, what was measured so far; the reference is in it under the name `reference`.
+        After each round, the turns so far: the `name` of the function, and the mean `seconds` of its calls and of
+        those of the `reference` in between.
     """
     reference()
     calls = {name: _calls(function, turn, device) for name, function in functions.items()}
-    timings = {name: Timing([], []) for name in ("reference", *functions)}
+    turns = []
     for _ in range(rounds):
         for name, function in functions.items():
             beside, own = [seconds_of(reference, device)], []
             for _ in range(calls[name]):
                 own.append(seconds_of(function, device))
                 beside.append(seconds_of(reference, device))
-            timings["reference"].seconds.append(statistics.mean(beside))
-            timings[name].seconds.append(statistics.mean(own))
-            timings[name].ratios.append(statistics.mean(own) / statistics.mean(beside))
-        yield timings
+            turns.append({"name": name, "seconds": statistics.mean(own), "reference": statistics.mean(beside)})
+        yield pd.DataFrame(turns)
 
 
 def _calls(function: Call, turn: float, device: torch.device) -> int:
@@ -79,6 +56,18 @@ def _calls(function: Call, turn: float, device: torch.device) -> int:
     if seconds < turn:
         seconds = seconds_of(function, device)
     return max(1, math.ceil(turn / seconds))
+
+
+def summary(turns: pd.DataFrame) -> pd.DataFrame:
+    """By name: the `ratio` to the reference, a median between the quartiles `low` and `high`, and the `seconds`.
+
+    The first row is the reference, `dreamer_v3`.
+    """
+    ratios = (turns["seconds"] / turns["reference"]).groupby(turns["name"], sort=False)
+    found = ratios.agg(ratio="median", low=lambda ratio: ratio.quantile(0.25), high=lambda ratio: ratio.quantile(0.75))
+    found["seconds"] = turns.groupby("name")["seconds"].median()
+    reference = dict.fromkeys(("ratio", "low", "high"), 1.0) | {"seconds": turns["reference"].median()}
+    return pd.concat([pd.DataFrame(reference, index=["dreamer_v3"]), found]).rename_axis("agent")
 
 
 def exponent(growth: Mapping[int, float]) -> float:

@@ -130,26 +130,28 @@ class PonderActor(nn.Module):
         return ponder.act(inputs, halting=at, threshold=threshold), dreams
 
 
-class PonderedSteps:
-    """The mean number of ponder steps of the player."""
+class PonderedSteps(nn.Module):
+    """The mean number of ponder steps of the player, on its device: in tensors, for which no code is compiled again."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.last: Tensor | None = None  # the mean that was last computed
-        # The sum of the steps and the number of actions: tensors, for which compiled code isn't compiled again
-        self._totals: tuple[Tensor, Tensor] | None = None
+        self._acted = False
+        for name in ("_steps", "_actions"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.long), persistent=False)
 
     def update(self, halts: Tensor) -> None:
-        if self._totals is None:
-            self._totals = halts.sum(), torch.full((), halts.numel(), device=halts.device)
-        else:
-            steps, actions = self._totals
-            self._totals = steps + halts.sum(), actions + halts.numel()
+        self._steps = self._steps + halts.sum()
+        self._actions = self._actions + halts.numel()
+        self._acted = True
 
+    @torch.inference_mode()  # as the player acts: to compiled code, tensors made outside it are others
     def compute_and_reset(self) -> Tensor | None:
         """The mean since the last call, `None` if the player didn't act since; left on the device."""
-        if self._totals is None:
+        if not self._acted:
             return None
-        self.last, self._totals = self._totals[0] / self._totals[1], None
+        self.last, self._acted = self._steps / self._actions, False
+        self._steps, self._actions = torch.zeros_like(self._steps), torch.zeros_like(self._actions)
         return self.last
 
 

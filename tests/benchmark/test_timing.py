@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Iterator
 
+import pandas as pd
 import pytest
 import torch
 
-from sheeprl_dnp.benchmark.timing import Spread, alternate, exponent, spread
+from sheeprl_dnp.benchmark.timing import alternate, exponent, summary
 
 CPU = torch.device("cpu")
 
@@ -33,18 +34,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
 def test_a_ratio_is_to_the_turns_of_the_reference_beside_it(clock: Clock) -> None:
     functions = {"double": clock.work(2), "half": clock.work(0.5)}
-    *_, timings = alternate(clock.work(1), functions, rounds=3, turn=0.1, device=CPU)
-    assert timings["double"].seconds == [2] * 3 and timings["double"].ratios == [2] * 3
-    assert timings["half"].ratios == [0.5] * 3
-    assert timings["reference"].seconds == [1] * 6 and timings["reference"].ratios == []
+    *_, turns = alternate(clock.work(1), functions, rounds=3, turn=0.1, device=CPU)
+    assert turns["name"].tolist() == ["double", "half"] * 3 and (turns["reference"] == 1).all()
+    found = summary(turns)
+    assert found["ratio"].to_dict() == {"dreamer_v3": 1, "double": 2, "half": 0.5}
+    assert found["seconds"].to_dict() == {"dreamer_v3": 1, "double": 2, "half": 0.5}
 
 
 def test_a_machine_that_grows_slower_and_slower_changes_no_ratio(clock: Clock) -> None:
-    ratios = []
-    for timings in alternate(clock.work(1), {"triple": clock.work(3)}, rounds=5, turn=0.1, device=CPU):
+    turns = pd.DataFrame()
+    for turns in alternate(clock.work(1), {"triple": clock.work(3)}, rounds=5, turn=0.1, device=CPU):  # noqa: B007
         clock.slowness *= 2
-        ratios = timings["triple"].ratios
-    assert ratios == [3] * 5
+    assert summary(turns).loc["triple", ["ratio", "low", "high"]].tolist() == [3, 3, 3]
 
 
 def test_in_a_turn_the_function_and_the_reference_alternate_until_it_is_over(clock: Clock) -> None:
@@ -58,9 +59,9 @@ def test_in_a_turn_the_function_and_the_reference_alternate_until_it_is_over(clo
     assert calls[3:] == ["r", "f", "r", "f", "r", "f", "r", "f", "r"]
 
 
-def test_a_spread_is_the_median_and_the_quartiles() -> None:
-    assert spread([5.0, 1.0, 2.0, 4.0, 3.0]) == Spread(3, 2, 4)
-    assert spread([7.0]) == Spread(7, 7, 7)
+def test_a_summary_has_the_median_and_the_quartiles() -> None:
+    turns = pd.DataFrame({"name": "ours", "seconds": [5.0, 1.0, 2.0, 4.0, 3.0], "reference": 1.0})
+    assert summary(turns).loc["ours"].tolist() == [3, 2, 4, 3]
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
