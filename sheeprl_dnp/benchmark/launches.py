@@ -16,6 +16,7 @@ from sheeprl_dnp.benchmark.player import acting
 from sheeprl_dnp.benchmark.timing import Call
 
 WAITS = {"_local_scalar_dense", "_unique2", "bincount", "equal", "is_nonzero", "masked_select", "nonzero"}
+INDEXED = {"_index_put_impl_", "index", "index_put", "index_put_"}  # they wait where they are given a mask
 NO_KERNELS = {"_unsafe_view", "promote_types", "result_type"}
 
 
@@ -31,7 +32,7 @@ class Launches(TorchDispatchMode):
     ) -> Any:
         name = function.overloadpacket.__name__
         self.operations += not function.is_view and name not in NO_KERNELS
-        masked = name.startswith("index") and any(getattr(part, "dtype", None) == torch.bool for part in args[1])
+        masked = name in INDEXED and any(part is not None and part.dtype == torch.bool for part in args[1])
         self.waits += name in WAITS or masked
         return function(*args, **(kwargs or {}))
 
