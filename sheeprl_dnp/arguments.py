@@ -3,7 +3,7 @@
 import argparse
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 
 
 def count(value: str) -> int:
@@ -33,7 +33,7 @@ def threads_of(options: argparse.Namespace) -> int:
     return options.threads or max(1, (os.cpu_count() or 1) // options.processes)
 
 
-def some_of(allowed: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+def some_of(allowed: Collection[str]) -> Callable[[str], tuple[str, ...]]:
     """Of some names, with commas between them."""
 
     def parse(value: str) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ class Learner:
     optimizers: Sequence[Optimizer]  # of the world model, the actor and the critic
     observation_space: gym.spaces.Dict
     action_space: gym.Space
-    step: Callable[[dict[str, Tensor], MetricAggregator | None], None]
+    step: Callable[..., None]  # (batch, aggregator=None)
     learn_world_model: Callable[[dict[str, Tensor]], Any]
 
     def batch(self, sequence_length: int, batch_size: int) -> dict[str, Tensor]:

@@ -101,7 +101,7 @@ def settings_of(options: argparse.Namespace) -> list[Settings]:
 
 def measurements(settings: list[Settings], options: argparse.Namespace) -> Iterator[dict[str, pd.DataFrame]]:
     """What is measured so far, each time that it is more."""
-    results = {}
+    results: dict[str, pd.DataFrame] = {}
     if options.device == "gpu":
         yield from measure_gpu(settings, options.max_halts, progress)
         return

@@ -39,7 +39,7 @@ def measure_gpu(
     steps, kernels = [], []
     for setting in settings:
         ours = variants(max_halts, build_agent(setting, None).actions, KINDS)
-        chosen: list[Variant | None] = sorted(ours, key=lambda variant: variant.max_halts == 1)
+        chosen: list[Variant | None] = [*sorted(ours, key=lambda variant: variant.max_halts == 1)]
         chosen.insert(len(chosen) if setting.compile else 0, None)
         for variant in chosen:
             name = variant.name if variant else "dreamer_v3"

@@ -133,6 +133,9 @@ class PonderActor(nn.Module):
 class PonderedSteps(nn.Module):
     """The mean number of ponder steps of the player, on its device: in tensors, for which no code is compiled again."""
 
+    _steps: Tensor
+    _actions: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.last: Tensor | None = None  # the mean that was last computed
