@@ -4,7 +4,6 @@ Each step leaves its result in a file of the run's folder, written in one piece,
 there: whatever was killed goes on from there.
 """
 
-import csv
 import fcntl
 import glob
 import os
@@ -15,10 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from omegaconf import OmegaConf
 from sheeprl.utils.utils import dotdict
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -181,18 +180,13 @@ def evaluate(run: Run, evaluation: Evaluation, checkpoint: Path, worlds: str) ->
 
 def save_metrics(run: Run) -> None:
     """Writes what TensorBoard has of the run, by step, without what was trained again after a resume."""
-    rows: dict[int, dict[str, float]] = {}
+    parts: list[pd.DataFrame] = []
     for folder in versions(run.folder):
         start = resumed_from(folder)
-        rows = {step: row for step, row in rows.items() if step <= start}
-        for name, step, value in logged(folder):
-            rows.setdefault(step, {})[name] = value
-    names = sorted({name for row in rows.values() for name in row})
-    table = StringIO()
-    writer = csv.DictWriter(table, ["step", *names], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({"step": step, **rows[step]} for step in sorted(rows))
-    replace_file(run.folder / "metrics.csv", table.getvalue())
+        parts = [part[part["step"] <= start] for part in parts]
+        parts.append(pd.DataFrame(logged(folder), columns=["name", "step", "value"]))
+    latest = pd.concat(parts).drop_duplicates(["step", "name"], keep="last")
+    replace_file(run.folder / "metrics.csv", latest.pivot(index="step", columns="name", values="value").to_csv())
 
 
 def logged(folder: Path) -> Iterator[tuple[str, int, float]]:
