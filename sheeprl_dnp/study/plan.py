@@ -103,6 +103,8 @@ def _check_evaluations(plan: Plan, arm: Arm, cfg: DictConfig) -> None:
     Raises:
         ConfigError: it can't.
     """
+    if not (plan.evaluations.dream or plan.evaluations.environments):
+        return
     trained = spaces(cfg)
     for count in plan.evaluations.dream:
         check_dream(count, cfg.algo, action_sizes(trained[1]), isinstance(trained[1], Box), "evaluations.dream")
