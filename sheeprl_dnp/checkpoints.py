@@ -23,6 +23,11 @@ from sheeprl_dnp.learner import agent_builder
 from sheeprl_dnp.runs import MAX_SEED, ConfigError, causes, load_run_config
 
 
+SET_BY_EVALUATIONS = tuple(
+    f"env.{key}" for key in ("num_envs", "sync_env", "capture_video", "wrapper.worlds", "wrapper.seed", "wrapper.rank")
+)
+
+
 def steps_argument(value: str) -> str | int:
     rules = (*HALTING_RULES, SHUFFLED)
     if value in rules:
@@ -88,10 +93,24 @@ def overridden(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         key = parsed.key_or_group
         if not key.startswith("env.") or OmegaConf.select(cfg, key, default=override) is override:
             raise ConfigError(f"`--override={override}` must be of a key `env.…` that the run has.")
+        check_environment_key(key, f"--override={override}")
         OmegaConf.update(changed, key, parsed.value(), merge=False)
     if overrides and spaces(changed) != spaces(cfg):
         raise ConfigError(f"`--override={','.join(overrides)}` must leave the observations and actions as they were.")
     return changed
+
+
+def check_environment_key(key: str, said: str) -> None:
+    """
+    Args:
+        said: what the user said.
+
+    Raises:
+        ConfigError: an evaluation sets the key itself.
+    """
+    if key in SET_BY_EVALUATIONS:
+        keys = ", ".join(f"`{name}`" for name in SET_BY_EVALUATIONS)
+        raise ConfigError(f"`{said}` can't be: an evaluation sets {keys} itself.")
 
 
 def spaces(cfg: DictConfig) -> tuple[gym.Space, gym.Space]:

@@ -101,6 +101,7 @@ def test_a_policy_plays_another_environment_than_it_was_trained_in(lights: Path)
         "env.wrapper.size=4": "must leave the observations and actions as they were",
         "env.wrapper.difficulty=[1,9]": "`env.wrapper.difficulty=[1, 9]` must be two whole numbers",
         "env.wrapper.nothing=1": "must be of a key `env.…` that the run has",
+        "env.num_envs=3": "can't be: an evaluation sets `env.num_envs`, ",
         "algo.gamma=1": "must be of a key `env.…` that the run has",
         "env.wrapper.size": "must be `env.key=value`",
     }.items():

@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sheeprl_dnp.checkpoints import spaces
+from sheeprl_dnp.checkpoints import check_environment_key, spaces
 from sheeprl_dnp.dreamer_v3_ponder.config import ALGORITHMS, check_dream, check_ponder_config
 from sheeprl_dnp.dreamer_v3_ponder.utils import action_sizes
 from sheeprl_dnp.runs import ConfigError, replace_file
@@ -109,6 +109,8 @@ def _check_evaluations(plan: Plan, arm: Arm, cfg: DictConfig) -> None:
     for count in plan.evaluations.dream:
         check_dream(count, cfg.algo, action_sizes(trained[1]), isinstance(trained[1], Box), "evaluations.dream")
     for name, overrides in plan.evaluations.environments.items():
+        for override in overrides:
+            check_environment_key(override.split("=")[0], f"evaluations.environments.{name}={override}")
         there = arm.model_copy(update={"overrides": (*arm.overrides, *overrides)})
         if spaces(compose_arm(there, plan.overrides)) != trained:
             raise ConfigError(

@@ -95,6 +95,9 @@ def test_each_rule_is_played_in_each_environment() -> None:
 BAD_EVALUATIONS = {
     "`evaluations.dream=10` must be at most 9, the number of actions": {"dream": (10,)},
     "`env.wrapper.difficulty=[1, 99]` must be two whole numbers": {"far": ("env.wrapper.difficulty=[1,99]",)},
+    "`evaluations.environments.far=env.wrapper.worlds=training` can't be: an evaluation sets `env.num_envs`": {
+        "far": ("env.wrapper.worlds=training",)
+    },
     "Could not override 'env.wrapper.nothing'": {"far": ("env.wrapper.nothing=1",)},
     "`evaluations.environments.far=env.wrapper.size=4` must leave the observations and actions": {
         "far": ("env.wrapper.size=4",)
