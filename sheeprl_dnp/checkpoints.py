@@ -22,7 +22,6 @@ from sheeprl_dnp.envs.worlds import check_training_seed
 from sheeprl_dnp.learner import agent_builder
 from sheeprl_dnp.runs import MAX_SEED, ConfigError, causes, load_run_config
 
-
 SET_BY_EVALUATIONS = tuple(
     f"env.{key}" for key in ("num_envs", "sync_env", "capture_video", "wrapper.worlds", "wrapper.seed", "wrapper.rank")
 )
