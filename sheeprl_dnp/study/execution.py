@@ -99,7 +99,7 @@ def command(run: Run, plan: Plan, checkpoint: Path | None) -> list[str]:
 
 def train(run: Run, plan: Plan, checkpoint: Path | None, threads: int, lock: int) -> None:
     number = len(list(run.folder.glob("attempt_*.json")))
-    attempt = {
+    attempt: dict[str, Any] = {
         "start": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "from_step": checkpoint_step(checkpoint) if checkpoint else 0,
         "exit": None,
