@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def measure_gradient_steps(
         turns: as for `alternate`.
     """
     of = {variant.name: (agents[variant.step, variant.max_halts], variant) for variant in variants}
-    steps: dict[str, Call] = {name: lambda a=agent, v=variant: a.step(v) for name, (agent, variant) in of.items()}
+    steps: dict[str, Call] = {name: partial(agent.step, variant) for name, (agent, variant) in of.items()}
     for done, timings in enumerate(alternate(baseline.step, steps, device=device, **turns), start=1):  # noqa: B007
         on_progress(f"gradient steps: round {done} of {turns['rounds']}")
     flops, rows = baseline.flops(), {}

@@ -5,6 +5,7 @@ that compute what they would on a GPU (`PonderNet.static`). What this misses, `s
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -56,7 +57,7 @@ def measure_launches(settings: Settings, max_halts: Sequence[int], on_progress: 
     for variant in variants(max_halts, baseline.actions, ESTIMATED):
         on_progress(f"launches: {variant.name}")
         agent = build_agent(one, variant.max_halts, variant.step, static=True)
-        rows[variant.name] = (*count(lambda a=agent, v=variant: a.step(v)), *count(acting(agent, 1, "sample")))
+        rows[variant.name] = (*count(partial(agent.step, variant)), *count(acting(agent, 1, "sample")))
     columns = ["operations", "waits", "action_operations", "action_waits"]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("agent")
     of_dreamer_v3 = frame.loc["dreamer_v3"]
