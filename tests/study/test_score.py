@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -195,9 +193,10 @@ def test_a_bad_budget_is_refused(budget: str, capsys: pytest.CaptureFixture[str]
     assert "is not a whole number from 1" in capsys.readouterr().err
 
 
-def test_the_command_prints_json_and_explains_itself() -> None:
-    command = [sys.executable, "-m", "sheeprl_dnp.report.score"]
-    output = subprocess.run([*command, HUMAN], capture_output=True, text=True, check=True).stdout
-    assert json.loads(output) == score_files([HUMAN], 1_000_000)
-    usage = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
+def test_the_command_prints_json_and_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(HUMAN)])
+    assert json.loads(capsys.readouterr().out) == score_files([HUMAN], 1_000_000)
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    usage = capsys.readouterr().out
     assert "scripts/score" in usage and "--budget STEPS" in usage and "1000000" in usage
