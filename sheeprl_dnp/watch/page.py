@@ -16,6 +16,7 @@ from sheeprl_dnp.watch.witness import Episode
 FOLDER = Path(__file__).parent
 LIMIT = 10_000_000  # bytes of a page
 FRAME = 100_000  # of them, what is no decision
+BAR = 1_000  # at most, of a decision in its timeline
 CHANGED = 0.1  # nats from which on thinking has changed the mind of an agent
 SURPRISING = 0.9  # the quantile of the surprises above which one is marked
 
@@ -48,7 +49,7 @@ def write_page(actions: Actions, episodes: Sequence[Episode], **agent: Any) -> t
             sheets[d.sheet.name] = d.sheet.encoded()
         parts |= {d.sheet.name: Markup(template.render(d=d, **agent)) for d in episode.decisions}
         names = [d.sheet.name for d in episode.decisions]
-        sizes.append([len(sheets[name]) + len(parts[name].encode()) for name in names])
+        sizes.append([BAR + len(sheets[name]) + len(parts[name].encode()) for name in names])
     count = fitting(sizes)
     decisions = [d for episode in episodes for d in episode.decisions[:count]]
     surprising = np.quantile([d.surprise for d in decisions], SURPRISING)

@@ -10,7 +10,7 @@ from PIL import Image
 from sheeprl.utils.utils import dotdict
 
 COLUMNS = 8  # pictures in a row of a sheet
-BAR, HEIGHT = 6, 64  # pixels of a number that is drawn as a bar
+HEIGHT = 64  # pixels of a picture of numbers, and about its width
 MOST_BARS = 32  # more numbers are drawn as a map of colours
 NOTHING, MORE, LESS = (244, 244, 242), (0, 114, 178), (213, 94, 0)
 
@@ -75,8 +75,9 @@ def draw_numbers(numbers: np.ndarray) -> Picture:
     height = (np.arange(middle, -middle, -1) / middle)[:, None]  # of each row of pixels, from 1 down
     inside = ((height > 0) & (height <= numbers)) | ((height < 0) & (height >= numbers))
     image = np.where(inside[..., None], np.where(height > 0, MORE, LESS)[:, None], NOTHING).astype(np.uint8)
-    image = image.repeat(BAR, 1)
-    image[:, ::BAR] = NOTHING
+    width = HEIGHT // len(numbers)
+    image = image.repeat(width, 1)
+    image[:, ::width] = NOTHING
     image[middle] = 150
     return image
 

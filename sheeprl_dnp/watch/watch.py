@@ -78,7 +78,8 @@ def watch(
     if not shown:
         longest = max(episode.length for episode in witness.episodes)
         raise ConfigError(f"`--decisions={decisions[0]}-{decisions[-1]}`: the longest episode has {longest} decisions.")
-    described = {"title": cfg.env.id.replace("_", " ").title(), "worlds": worlds, "seed": seed}
+    title = cfg.env.id.replace("_", " ").title() if cfg.env.id.islower() else cfg.env.id
+    described = {"title": title, "worlds": worlds, "seed": seed}
     page, count = write_page(
         witness.mind.actions, shown, checkpoint="/".join(Path(checkpoint).parts[-4:]), **described, **about(cfg.algo)
     )

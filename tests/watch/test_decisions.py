@@ -158,7 +158,8 @@ def test_bad_input_is_one_sentence(
 
 def test_numbers_are_bars_or_colours() -> None:
     image = draw_numbers(np.array([1.0, -0.5, 0.0]))
-    column = [image[:, 6 * i + 3] for i in range(3)]
+    assert image.shape == (HEIGHT, 63, 3)
+    column = [image[:, 21 * i + 10] for i in range(3)]
     assert (column[0][: HEIGHT // 2 - 1] == MORE).all() and (column[0][HEIGHT // 2 + 1 :] == NOTHING).all()
     assert (column[1] == LESS).all(1).sum() == pytest.approx(HEIGHT / 4, abs=1)
     assert {tuple(pixel) for pixel in column[2]} == {NOTHING, (150, 150, 150)}
