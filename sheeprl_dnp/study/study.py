@@ -21,6 +21,7 @@ from sheeprl_dnp.studies import Arm, Plan, read_study
 from sheeprl_dnp.study.job import QUIET, arm_argument, folder_argument
 from sheeprl_dnp.study.pages import write_pages
 from sheeprl_dnp.study.plan import compose_arms, find_plan, named_plans, save_plan
+from sheeprl_dnp.study.policies import publish_policies
 from sheeprl_dnp.study.pool import run_all
 
 EPILOG = """
@@ -57,6 +58,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         type=Path,
         metavar="RESULTS",
         help="run nothing: write the tables of the study in FOLDER, and its report, to RESULTS/NAME (default: results)",
+    )
+    parser.add_argument(
+        "--policies", action="store_true", help="with --publish: also the last policy of each arm's first seed, to play"
     )
     _add_plan(parser.add_argument_group("in place of what the study says (kept in FOLDER/study.yaml)"))
     how = parser.add_argument_group("how it runs")
@@ -173,18 +177,21 @@ def launch(folder: Path, plan: Plan, options: argparse.Namespace) -> int:
     return subprocess.run(command, cwd=folder).returncode
 
 
-def publish_study(folder: Path, target: Path) -> int:
-    """Writes the tables of the study in a folder, and its report, into another folder."""
+def publish_study(folder: Path, target: Path, *, policies: bool) -> int:
+    """Writes the tables of the study in a folder, and its report, into another folder; if wanted, its policies."""
     if (target / "runs").exists() or target.resolve() == folder.resolve():
         raise ConfigError(f"`--publish={target.parent}` can't be: `{target}` is the folder of a study that runs.")
     study = load(folder)
     try:
         publish(study, target)
+        if policies:
+            publish_policies(folder, study.plan, target)
     except OSError as error:
         raise ConfigError(f"`--publish={target.parent}` must be a folder to write in: {error.strerror}.") from error
     report(target, target / "report")
     pages = [page.name for page in write_pages(folder, study.plan, target)]
-    print(f"{target}: {', '.join(['study.yaml', *FILES.values(), *pages, 'report/'])}")
+    written = ["study.yaml", *FILES.values(), *pages, *(["policies/"] if policies else []), "report/"]
+    print(f"{target}: {', '.join(written)}")
     return 0
 
 
@@ -194,8 +201,10 @@ def run_study(options: argparse.Namespace) -> int:
         The exit code.
     """
     plan, folder = plan_and_folder(options)
+    if options.policies and not options.publish:
+        raise ConfigError("`--policies` is for `--publish`: it must be with it.")
     if options.publish:
-        return publish_study(folder, options.publish / folder.resolve().name)
+        return publish_study(folder, options.publish / folder.resolve().name, policies=options.policies)
     if options.launcher_overrides and not options.launcher:
         raise ConfigError(f"`{options.launcher_overrides[0]}` is for a launcher: name one with `--launcher`.")
     check_folder(folder)

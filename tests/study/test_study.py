@@ -18,6 +18,7 @@ from conftest import TINY_CRAFTER, clean_environment
 from sheeprl_dnp.episodes import read_episodes
 from sheeprl_dnp.report.tables import load
 from sheeprl_dnp.studies import Arm, Run, read_study
+from sheeprl_dnp.study.evaluate import evaluate_checkpoint
 from sheeprl_dnp.study.execution import last_error
 from sheeprl_dnp.study.pool import played_steps
 
@@ -215,8 +216,13 @@ def test_a_study_in_a_file_runs_under_the_labels_of_its_arms_and_is_published(tm
         assert (played["worlds"], played["dream"]) == ("validation", 9 if rule == "dream_9" else None)
         assert played["overrides"] == (harder if elsewhere else [])
         assert {episode["difficulty"] > 4 for episode in played["episodes"]} == {bool(elsewhere)}
-    published = subprocess.run([*command[:-1], str(folder), "--publish"], **where)
+    published = subprocess.run([*command[:-1], str(folder), "--publish", "--policies"], **where)
     assert published.returncode == 0, published.stderr
+    for arm in ("8", "Ponder_N_2"):
+        (policy,) = (tmp_path / "results" / "mine" / "policies" / arm / "checkpoint").iterdir()
+        committed = json.loads((folder / "runs" / arm / "seed_1" / "evaluation_default.json").read_text())
+        replayed = evaluate_checkpoint(Settings(checkpoint=str(policy), worlds="validation", episodes=2))
+        assert replayed["episodes"] == committed["episodes"]
     study = load(tmp_path / "results" / "mine")
     assert study.finished["arm"].tolist() == ["8", "Ponder, N = 2"] and study.problems.empty
     rows = ["arm", "rule", "environment"]
