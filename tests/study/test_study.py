@@ -16,6 +16,7 @@ import yaml
 from conftest import TINY_CRAFTER, clean_environment
 
 from sheeprl_dnp.episodes import read_episodes
+from sheeprl_dnp.evaluation import Settings
 from sheeprl_dnp.report.tables import load
 from sheeprl_dnp.studies import Arm, Run, read_study
 from sheeprl_dnp.study.evaluate import evaluate_checkpoint
