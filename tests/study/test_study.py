@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 import yaml
@@ -227,14 +226,14 @@ def test_a_study_in_a_file_runs_under_the_labels_of_its_arms_and_is_published(tm
     study = load(tmp_path / "results" / "mine")
     assert study.finished["arm"].tolist() == ["8", "Ponder, N = 2"] and study.problems.empty
     rows = ["arm", "rule", "environment"]
-    played = pd.concat([study.evaluation, study.elsewhere]).fillna({"environment": ""}).groupby(rows, observed=True)
+    played = study.evaluation.fillna({"environment": ""}).groupby(rows, observed=True)
     assert played.size().to_dict() == {
         (arm, rule, where): 2
         for arm in ("8", "Ponder, N = 2")
         for rule in ("default", "dream_9")
         for where in ("", "harder")
     }
-    assert len(study.evaluation) == 8 and study.metrics["step"].max() == 160
+    assert len(study.evaluation) == 16 and study.metrics["step"].max() == 160
     text = (tmp_path / "results" / "mine" / "report" / "report.md").read_text()
     assert "### Frozen policies in another environment: harder" in text and "| best of 9 |" in text
     assert "|  | 8 | Ponder, N = 2 |" in text and "2 of 2 runs are finished" in text
