@@ -235,8 +235,8 @@ def test_a_study_in_a_file_runs_under_the_labels_of_its_arms_and_is_published(tm
     }
     assert len(study.evaluation) == 16 and study.metrics["step"].max() == 160
     text = (tmp_path / "results" / "mine" / "report" / "report.md").read_text()
-    assert "### Frozen policies in another environment: harder" in text and "| best of 9 |" in text
-    assert "|  | 8 | Ponder, N = 2 |" in text and "2 of 2 runs are finished" in text
+    assert "### Frozen policies in another environment: harder" in text and "| best of 9, dreamed |" in text
+    assert "| | 8 | Ponder, N = 2 |" in text and "2 of 2 runs are finished" in text
     pages = sorted(path.name for path in (tmp_path / "results" / "mine").glob("*.html"))
     assert pages == ["watch_8.html", "watch_Ponder_N_2.html"]
     again = subprocess.run([*command[:-1], "results/mine"], **where)
