@@ -3,6 +3,7 @@
 import _thread
 import argparse
 import json
+import signal
 import sys
 import threading
 import time
@@ -181,6 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     alarm = threading.Timer(SECONDS_OF_A_MINUTE * options.minutes, _thread.interrupt_main)
     if options.device == "gpu":
         alarm.start()
+    # A shell has what it starts in the background ignore interrupts
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         for measured in measurements(settings, options):
             results = {**about, "ratios": ratios(measured), **measured, "seconds": time.perf_counter() - start}
@@ -189,6 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         progress("stopped, with what was measured so far")
     alarm.cancel()
+    signal.signal(signal.SIGINT, handler)
     if results:
         print(json.dumps(as_json(results), indent=2) if options.json else text(results))
     return 0 if results else 1

@@ -114,7 +114,7 @@ def profile_summary(events: pd.DataFrame, steps: int) -> tuple[dict[str, Any], p
         that take most time: the `kernel`, its `calls`, and its `share` of the time of all.
     """
     kernels = events[events["kernel"]].sort_values("start")
-    free = kernels["end"].cummax().shift(fill_value=float("-inf"))  # since when nothing before runs
+    free = kernels["end"].astype(float).cummax().shift(fill_value=float("-inf"))  # since when nothing before runs
     busy = (kernels["end"] - kernels["start"].clip(lower=free)).clip(lower=0).sum()
     seconds = (kernels["end"] - kernels["start"]).groupby(kernels["name"]).agg(["count", "sum"])
     top = seconds.nlargest(TOP, "sum").rename_axis("kernel").reset_index()

@@ -1,6 +1,7 @@
 """The part for a GPU, up to the device: the CPU stands in for it."""
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,8 +63,9 @@ def test_the_command_measures_and_saves_what_it_has(
     assert "## Top kernels" in printed and "bf16-mixed" in printed
 
 
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN], ids=["alone", "in the background"])
 def test_it_stops_in_time_with_what_it_has(
-    on_the_cpu: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    handler: Any, on_the_cpu: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def endless(settings: Any, max_halts: Any, on_progress: Any) -> Iterator[dict[str, pd.DataFrame]]:
         yield {"steps": pd.DataFrame({"size": ["S"], "mode": ["eager"], "agent": ["dreamer_v3"], "ratio": [1.0]})}
@@ -71,11 +73,12 @@ def test_it_stops_in_time_with_what_it_has(
             time.sleep(0.01)
 
     monkeypatch.setattr(benchmark, "measure_gpu", endless)
+    before = signal.signal(signal.SIGINT, handler)
     start = time.monotonic()
     options = ["--device", "gpu", "--minutes", "1", "--json", "--output", str(tmp_path)]
     monkeypatch.setattr(benchmark, "SECONDS_OF_A_MINUTE", 0.5)
     assert benchmark.main(options) == 0
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 30 and signal.signal(signal.SIGINT, before) == handler
     said = capsys.readouterr()
     assert json.loads(said.out)["ratios"] == json.loads((tmp_path / "benchmark.json").read_text())["ratios"]
     assert "stopped" in said.err
