@@ -14,13 +14,15 @@ from sheeprl.algos.dreamer_v3.agent import PlayerDV3, WorldModel
 from sheeprl.utils.env import make_env
 from sheeprl.utils.utils import dotdict
 from torch import nn
+from torch.distributions import Distribution
 
+from sheeprl_dnp.accelerators import evaluation_fabric
 from sheeprl_dnp.arguments import count
 from sheeprl_dnp.dreamer_v3_ponder.config import ALGORITHMS, HALTING_RULES, SHUFFLED, ponders, samples_halting
 from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, action_sizes, build_moments
 from sheeprl_dnp.envs.worlds import check_training_seed
 from sheeprl_dnp.learner import agent_builder
-from sheeprl_dnp.runs import MAX_SEED, ConfigError, causes, load_run_config
+from sheeprl_dnp.runs import MAX_SEED, ConfigError, causes, load_checkpoint, load_run_config
 
 SET_BY_EVALUATIONS = tuple(
     f"env.{key}" for key in ("num_envs", "sync_env", "capture_video", "wrapper.worlds", "wrapper.seed", "wrapper.rank")
@@ -72,6 +74,32 @@ def load_config(
     check_training_seed(cfg)
     cfg.env.capture_video = video
     return cfg
+
+
+def open_checkpoint(
+    checkpoint: str,
+    steps: str | int | None = None,
+    video: bool = False,
+    overrides: Sequence[str] = (),
+    *,
+    seed: int,
+    accelerator: str | None,
+) -> tuple[Fabric, dotdict, dict[str, Any]]:
+    """What plays a checkpoint: a device whose random numbers are those of the seed, its configuration, and its state.
+
+    Args:
+        steps, video, overrides: see `load_config`.
+        accelerator: see `evaluation_fabric`.
+
+    Raises:
+        ConfigError: the checkpoint is missing or damaged, or can't be played so.
+    """
+    cfg = load_config(checkpoint, steps, video, overrides)
+    state = load_checkpoint(checkpoint, "CKPT")
+    Distribution.set_default_validate_args(cfg.distribution.validate_args)
+    fabric = evaluation_fabric(cfg.fabric, accelerator)
+    fabric.seed_everything(seed, verbose=False)
+    return fabric, cfg, state
 
 
 def overridden(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:

@@ -94,8 +94,9 @@ def check(config: DictConfig) -> None:
         check_ponder_config(config.algo)
     if config.checkpoint.resume_from:
         check_resume(config)
-        check_choices(config)
-        config = resumed_config(config)
+        resumed = resumed_config(config)
+        check_choices(config, resumed)
+        config = resumed
     check_training_seed(config)
     check_writable(config.log_root)
 

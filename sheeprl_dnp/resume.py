@@ -24,13 +24,16 @@ def without_hydra(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
-def check_choices(config: DictConfig) -> None:
+def check_choices(config: DictConfig, resumed: DictConfig) -> None:
     """Checks that the run's configuration, merged over that of the command, leaves no key of what it doesn't take.
+
+    Args:
+        resumed: `resumed_config` of the configuration of the command.
 
     Raises:
         ConfigError: it leaves some to a class that doesn't know them.
     """
-    wanted, kept = leaves(without_hydra(config)), leaves(resumed_config(config))
+    wanted, kept = leaves(without_hydra(config)), leaves(resumed)
     own = leaves(load_run_config(config.checkpoint.resume_from))
     for key in (key for key in kept if key.endswith("._target_") and key in wanted and wanted[key] != kept[key]):
         section = key.removesuffix("_target_")

@@ -9,11 +9,10 @@ from typing import Any
 import pandas as pd
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch.distributions import Distribution
 
 from sheeprl_dnp.accelerators import evaluation_fabric
 from sheeprl_dnp.arguments import count
-from sheeprl_dnp.checkpoints import load_config, seed_argument, steps_argument
+from sheeprl_dnp.checkpoints import load_config, open_checkpoint, seed_argument, steps_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
 from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS, KEPT_SEEDS
 from sheeprl_dnp.evaluation import Record, Settings, evaluate
@@ -74,16 +73,14 @@ def evaluate_checkpoint(
         ConfigError: the checkpoint can't be evaluated so.
     """
     checkpoint, steps, at_once = settings.checkpoint, settings.steps, min(settings.num_envs, settings.episodes)
-    cfg = load_config(checkpoint, steps, video, settings.overrides)
+    fabric, cfg, state = open_checkpoint(
+        checkpoint, steps, video, settings.overrides, seed=settings.seed, accelerator=accelerator
+    )
     if steps == SHUFFLED and at_once < 2:
         raise ConfigError(
             f"`--steps={steps}` is for 2 environments or more: `--envs={settings.num_envs}` and "
             f"`--episodes={settings.episodes}` must be whole numbers from 2."
         )
-    state = load_checkpoint(checkpoint, "CKPT")
-    Distribution.set_default_validate_args(cfg.distribution.validate_args)
-    fabric = evaluation_fabric(cfg.fabric, accelerator)
-    fabric.seed_everything(settings.seed, verbose=False)
     folder = checkpoint.removesuffix(".ckpt")
     settings = replace(settings, num_envs=at_once)
     played = evaluate(fabric, cfg, state, settings, log_dir=folder, on_episode=on_episode)

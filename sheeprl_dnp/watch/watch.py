@@ -10,15 +10,13 @@ import gymnasium as gym
 from lightning.fabric import Fabric
 from rich.progress import Progress
 from sheeprl.utils.utils import dotdict
-from torch.distributions import Distribution
 
-from sheeprl_dnp.accelerators import evaluation_fabric
 from sheeprl_dnp.arguments import count
-from sheeprl_dnp.checkpoints import Agent, build_agent, load_config, seed_argument, steps_argument
+from sheeprl_dnp.checkpoints import Agent, build_agent, open_checkpoint, seed_argument, steps_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, choices, ponders
 from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS
 from sheeprl_dnp.evaluation import PlayerSteps, Record, make_environments, play
-from sheeprl_dnp.runs import ConfigError, load_checkpoint, replace_file
+from sheeprl_dnp.runs import ConfigError, replace_file
 from sheeprl_dnp.watch.actions import Actions
 from sheeprl_dnp.watch.mind import Mind
 from sheeprl_dnp.watch.page import write_page
@@ -60,11 +58,7 @@ def watch(
     Raises:
         ConfigError: the checkpoint can't be played so, or no episode has so many decisions.
     """
-    cfg = load_config(checkpoint, steps)
-    state = load_checkpoint(checkpoint, "CKPT")
-    Distribution.set_default_validate_args(cfg.distribution.validate_args)
-    fabric = evaluation_fabric(cfg.fabric, accelerator)
-    fabric.seed_everything(seed, verbose=False)
+    fabric, cfg, state = open_checkpoint(checkpoint, steps, seed=seed, accelerator=accelerator)
     envs, taken = make_environments(cfg, episodes, 1, checkpoint.removesuffix(".ckpt"), worlds), PlayerSteps(1)
     try:
         agent = build_agent(fabric, cfg, envs, state, taken)
