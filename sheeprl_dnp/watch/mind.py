@@ -13,7 +13,7 @@ from lightning.fabric import Fabric
 from sheeprl.algos.dreamer_v3.utils import prepare_obs
 from sheeprl.utils.distribution import TwoHotEncodingDistribution, entropy
 from sheeprl.utils.fabric import setup_module
-from sheeprl.utils.utils import dotdict, symexp
+from sheeprl.utils.utils import dotdict
 from torch import Tensor
 from torch.distributions import Distribution, Normal, OneHotCategorical, kl_divergence
 
@@ -22,8 +22,8 @@ from sheeprl_dnp.dreamer_v3_ponder.agent import PonderActor
 from sheeprl_dnp.dreamer_v3_ponder.config import choices
 from sheeprl_dnp.dreamer_v3_ponder.imagination import imagine
 from sheeprl_dnp.halting import log_prior
+from sheeprl_dnp.pictures import Artist, Sheet, decoded
 from sheeprl_dnp.watch.actions import Actions
-from sheeprl_dnp.watch.pictures import Artist, Sheet
 
 MOST_FRAMES = 8  # of a film, however far the learning dreams
 SAMPLES = 256  # that tell the mean and the spread of a policy that has no formula for them
@@ -213,9 +213,5 @@ class Mind:
 
     def _pictures(self, latents: Tensor, sheet: Sheet) -> list[int]:
         """The observations that latent states `[n, L]` decode to."""
-        decoded = self.agent.world_model.observation_model(latents[None])
-        arrays = {
-            key: (((x + 0.5) * 255).clamp(0, 255).byte() if key in self.pixels else symexp(x.float()))[0].cpu().numpy()
-            for key, x in decoded.items()
-        }
-        return [sheet.add(self.artist({key: x[i] for key, x in arrays.items()})) for i in range(len(latents))]
+        arrays = decoded(self.agent.world_model, latents[None], self.pixels)
+        return [sheet.add(self.artist({key: x[0, i] for key, x in arrays.items()})) for i in range(len(latents))]

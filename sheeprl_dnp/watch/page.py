@@ -8,9 +8,9 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from sheeprl_dnp.pictures import COLUMNS
 from sheeprl_dnp.watch.actions import Actions
 from sheeprl_dnp.watch.mind import Decision
-from sheeprl_dnp.watch.pictures import COLUMNS
 from sheeprl_dnp.watch.witness import Episode
 
 FOLDER = Path(__file__).parent

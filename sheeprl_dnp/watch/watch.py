@@ -16,11 +16,11 @@ from sheeprl_dnp.checkpoints import Agent, build_agent, open_checkpoint, seed_ar
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, choices, ponders
 from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS
 from sheeprl_dnp.evaluation import PlayerSteps, Record, make_environments, play
+from sheeprl_dnp.pictures import Artist
 from sheeprl_dnp.runs import ConfigError, replace_file
 from sheeprl_dnp.watch.actions import Actions
 from sheeprl_dnp.watch.mind import Mind
 from sheeprl_dnp.watch.page import write_page
-from sheeprl_dnp.watch.pictures import Artist
 from sheeprl_dnp.watch.witness import Episode, Witness
 
 SHOWN = range(1, 201)  # decisions of an episode
@@ -88,7 +88,8 @@ def call_witness(
     if ponders(cfg.algo):
         rule = cfg.algo.ponder.halting
         steps = max(cfg.algo.ponder.max_halts, rule if isinstance(rule, int) else 1)
-    mind = Mind(fabric, cfg, agent, Actions(episodes), Artist(cfg, episodes), steps)
+    artist = Artist(cfg, episodes.observation_space, getattr(episodes.unwrapped, "draw", None))
+    mind = Mind(fabric, cfg, agent, Actions(episodes), artist, steps)
     episodes.env = Witness(episodes.env, mind, taken, decisions)
     return episodes.env
 

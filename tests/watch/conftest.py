@@ -20,7 +20,7 @@ from test_configs import experiment
 from sheeprl_dnp.dreamer_v3_ponder.utils import action_sizes, build_moments
 from sheeprl_dnp.evaluation import PlayerSteps, make_environments
 from sheeprl_dnp.learner import agent_builder
-from sheeprl_dnp.watch.pictures import COLUMNS, Sheet
+from sheeprl_dnp.pictures import COLUMNS, Sheet
 from sheeprl_dnp.watch.watch import watch
 from sheeprl_dnp.watch.witness import Episode
 

@@ -10,10 +10,10 @@ import pytest
 from sheeprl_dnp.accelerators import evaluation_fabric
 from sheeprl_dnp.checkpoints import load_config
 from sheeprl_dnp.evaluation import Settings, evaluate
+from sheeprl_dnp.pictures import HEIGHT, LESS, MORE, NOTHING, Sheet, draw_numbers
 from sheeprl_dnp.runs import load_checkpoint
 from sheeprl_dnp.watch import page as page_module
 from sheeprl_dnp.watch.page import fitting
-from sheeprl_dnp.watch.pictures import HEIGHT, LESS, MORE, NOTHING, Sheet, draw_numbers
 from sheeprl_dnp.watch.watch import main, watch
 from sheeprl_dnp.watch.witness import Episode
 

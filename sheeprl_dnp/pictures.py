@@ -2,12 +2,15 @@
 
 import base64
 import math
+from collections.abc import Callable, Sequence
 from io import BytesIO
 
 import gymnasium as gym
 import numpy as np
 from PIL import Image
-from sheeprl.utils.utils import dotdict
+from sheeprl.algos.dreamer_v2.agent import WorldModel
+from sheeprl.utils.utils import dotdict, symexp
+from torch import Tensor
 
 COLUMNS = 8  # pictures in a row of a sheet
 HEIGHT = 64  # pixels of a picture of numbers, and about its width
@@ -17,15 +20,37 @@ NOTHING, MORE, LESS = (244, 244, 242), (0, 114, 178), (213, 94, 0)
 Picture = np.ndarray  # uint8 [height, width, 3]
 
 
+def decoded(world_model: WorldModel, latents: Tensor, pixels: Sequence[str]) -> dict[str, np.ndarray]:
+    """The observations that latent states decode to.
+
+    Args:
+        latents: `[T, B, L]`.
+        pixels: the keys of pictures.
+
+    Returns:
+        `[T, B, ...]` by key, pictures as uint8.
+    """
+    return {
+        key: (((x + 0.5) * 255).clamp(0, 255).byte() if key in pixels else symexp(x.float())).cpu().numpy()
+        for key, x in world_model.observation_model(latents).items()
+    }
+
+
 class Artist:
     """Draws what the decoder of an agent has of an observation, the same for one that is seen and one that is believed.
 
     Pictures are what they are; a vector is drawn by the environment, if that has `draw(vector)`, or as bars (up: above
     0, down: below), or as a map of colours, if it is long.
+
+    Args:
+        space: of the observations.
+        draw: that of the environment.
     """
 
-    def __init__(self, cfg: dotdict, env: gym.Env) -> None:
-        spaces, draw = env.observation_space.spaces, getattr(env.unwrapped, "draw", None)
+    def __init__(
+        self, cfg: dotdict, space: gym.spaces.Dict, draw: Callable[[np.ndarray], Picture] | None = None
+    ) -> None:
+        spaces = space.spaces
         self._pixels = [key for key in cfg.algo.cnn_keys.decoder if key in spaces]
         self._vectors = [key for key in cfg.algo.mlp_keys.decoder if key in spaces]
         self._draw = draw if len(self._vectors) == 1 else None
