@@ -39,22 +39,20 @@ def decoded(world_model: WorldModel, latents: Tensor, pixels: Sequence[str]) -> 
 class Artist:
     """Draws what the decoder of an agent has of an observation, the same for one that is seen and one that is believed.
 
-    Pictures are what they are; a vector is drawn by the environment, if that has `draw(vector)`, or as bars (up: above
-    0, down: below), or as a map of colours, if it is long.
+    Pictures are what they are; a vector is drawn by the environment, if that has `draw_observation(vector)`, or as bars
+    (up: above 0, down: below), or as a map of colours, if it is long.
 
     Args:
         space: of the observations.
-        draw: that of the environment.
+        env: the environment, if there is one at hand.
     """
 
-    def __init__(
-        self, cfg: dotdict, space: gym.spaces.Dict, draw: Callable[[np.ndarray], Picture] | None = None
-    ) -> None:
-        spaces = space.spaces
-        self._pixels = [key for key in cfg.algo.cnn_keys.decoder if key in spaces]
-        self._vectors = [key for key in cfg.algo.mlp_keys.decoder if key in spaces]
-        self._draw = draw if len(self._vectors) == 1 else None
-        self._scales = {key: _scale(spaces[key]) for key in self._vectors}
+    def __init__(self, cfg: dotdict, space: gym.spaces.Dict, env: gym.Env | None = None) -> None:
+        self._pixels = [key for key in cfg.algo.cnn_keys.decoder if key in space.spaces]
+        self._vectors = [key for key in cfg.algo.mlp_keys.decoder if key in space.spaces]
+        draw = getattr(env.unwrapped, "draw_observation", None) if env else None
+        self._draw: Callable[[np.ndarray], Picture] | None = draw if len(self._vectors) == 1 else None
+        self._scales = {key: _scale(space[key]) for key in self._vectors}
 
     def __call__(self, observation: dict[str, np.ndarray]) -> Picture:
         """

@@ -1,4 +1,5 @@
-"""What a training keeps of itself: a line of `episodes.jsonl` for each episode, in the folder where SheepRL logs it.
+"""What a training keeps of itself: a line of `episodes.jsonl` for each episode, in the folder where SheepRL logs it,
+and in TensorBoard now and then what the world model foresees.
 
 It is SheepRL's own loop that trains. `train_recorded` learns the folder of the run from it when it makes that, and
 counts the steps of the environments that it makes, in each of its processes.
@@ -19,6 +20,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from lightning.fabric import Fabric
+from lightning.fabric.loggers import TensorBoardLogger
+from sheeprl.algos.dreamer_v2.agent import WorldModel
+from sheeprl.algos.dreamer_v3 import dreamer_v3
 from sheeprl.utils import env as sheeprl_env
 from sheeprl.utils import fs
 from sheeprl.utils import logger as sheeprl_logger
@@ -30,6 +34,8 @@ from sheeprl_dnp.dreamer_v3_ponder.progress import ProgressLine
 from sheeprl_dnp.envs.episode_list import told
 from sheeprl_dnp.envs.worlds import WorldSeeds
 from sheeprl_dnp.episodes import FILE_NAME
+from sheeprl_dnp.open_loop import OpenLoop
+from sheeprl_dnp.pictures import Artist
 from sheeprl_dnp.rebinding import rebound
 from sheeprl_dnp.runs import local_folder, resumed_step
 
@@ -43,6 +49,7 @@ def train_recorded(
     *,
     on_start: OnStart | None = None,
     player_steps: PonderedSteps | None = None,
+    train: Callable[..., None] = dreamer_v3.train,
     **names: Any,
 ) -> None:
     """Trains with `main`, the loop of SheepRL's DreamerV3, and records the episodes.
@@ -51,24 +58,26 @@ def train_recorded(
         on_start: called in the first process before the first step, with the configuration, the folder of the logs and
             the environments.
         player_steps: the ponder steps of the player, to be shown.
-        names: what stands for SheepRL's own functions and classes in the loop.
+        train: a gradient step, with the arguments of SheepRL's own.
+        names: what else stands for SheepRL's own functions and classes in the loop.
 
     Raises:
         ConfigError: the files of the replay buffer are another training's.
         OSError: a record can't be written.
     """
-    with Recorder(fabric, cfg, on_start, player_steps) as recorder:
+    with Recorder(fabric, cfg, on_start, player_steps, train) as recorder:
         rebound(
             main,
             get_log_dir=recorder.get_log_dir,
             make_env=recorder.make_env,
             get_vector_env_cls=recorder.get_vector_env_cls,
+            train=recorder.train,
             **names,
         )(fabric, cfg)
 
 
 class Recorder(ExitStack):
-    """Stands for the functions by which SheepRL's loop makes its folder and its environments, under their names.
+    """Stands for the functions by which SheepRL's loop makes its folder and environments and learns, under their names.
 
     As long as it is entered it shows the progress, and no other training goes on in the same files.
     """
@@ -79,9 +88,11 @@ class Recorder(ExitStack):
         cfg: dotdict,
         on_start: OnStart | None = None,
         player_steps: PonderedSteps | None = None,
+        train: Callable[..., None] = dreamer_v3.train,
     ) -> None:
         super().__init__()
-        self._fabric, self._cfg, self._on_start = fabric, cfg, on_start
+        self._fabric, self._cfg, self._on_start, self._train = fabric, cfg, on_start, train
+        self._open_loop: OpenLoop | None = None
         checkpoint = cfg.checkpoint.resume_from
         self._start_step = self._step = resumed_step(checkpoint) if checkpoint else 0
         self._buffer_folder = resumed_folder(cfg, fabric.global_rank)
@@ -114,9 +125,21 @@ class Recorder(ExitStack):
 
         return lambda makers: RecordedEnvironments(make(makers), self._on_reset, self._on_step)
 
+    def train(self, fabric: Fabric, world_model: WorldModel, *args: Any) -> None:
+        """SheepRL's `train`: a gradient step of the whole agent."""
+        self._train(fabric, world_model, *args)
+        if self._open_loop:
+            batch = args[6]
+            self._open_loop.after_gradient_step(world_model, batch, self._step)
+
     def _on_reset(self, envs: gym.vector.VectorEnv) -> None:
         if self._on_start and self._fabric.is_global_zero:
             self._on_start(self._cfg, self._log_dir, envs)
+        logger = next(iter(self._fabric.loggers), None)  # of the first process, if the run logs
+        if isinstance(logger, TensorBoardLogger):
+            env = getattr(envs.unwrapped, "envs", [None])[0]  # out of reach where they have processes of their own
+            artist = Artist(self._cfg, envs.single_observation_space, env)
+            self._open_loop = OpenLoop(self._fabric, self._cfg, artist, logger.experiment, self._start_step)
 
     def _on_step(self, num_envs: int, ended: list[tuple[int, dict[str, Any]]]) -> None:
         self._step += num_envs * self._fabric.world_size

@@ -43,7 +43,7 @@ class SymbolicCrafterWrapper(CrafterWrapper):
         self.env._world.random.set_state(self._before_noise)  # drawing the noise moves it on again
         return self.env.render()
 
-    def draw(self, observation: np.ndarray) -> np.ndarray:
+    def draw_observation(self, observation: np.ndarray) -> np.ndarray:
         """The picture of any symbols, also of things that are half there, as a world model may believe in.
 
         Returns:

@@ -80,7 +80,7 @@ class LightsOut(Puzzle):
     def observation(self) -> np.ndarray:
         return (2 * self._board - 1).astype(np.float32)
 
-    def draw(self, observation: np.ndarray) -> np.ndarray:
+    def draw_observation(self, observation: np.ndarray) -> np.ndarray:
         """The picture of any observation, also of lights between on and off, as a world model may believe in."""
         on = (observation.reshape(self.size, self.size, 1).clip(-1, 1) + 1) / 2
         lights = (OFF + on * np.subtract(ON, OFF)).round().astype(np.uint8)

@@ -45,7 +45,7 @@ class Puzzle(gym.Env):
     def observation(self) -> np.ndarray:
         raise NotImplementedError
 
-    def draw(self, observation: np.ndarray) -> np.ndarray:
+    def draw_observation(self, observation: np.ndarray) -> np.ndarray:
         """The picture of any observation, also of what is half there, as a world model may believe in."""
         raise NotImplementedError
 
@@ -70,7 +70,7 @@ class Puzzle(gym.Env):
 
     def render(self) -> np.ndarray:
         """uint8 [16 k, 16 k, 3]."""
-        return self.draw(self.observation())
+        return self.draw_observation(self.observation())
 
 
 def check_difficulty(difficulty: Any, hardest: int, where: str) -> None:

@@ -65,7 +65,7 @@ class Sokoban(Puzzle):
         self.room = self.room.after(moves(self.size)[action])
         return self.room.solved
 
-    def draw(self, observation: np.ndarray) -> np.ndarray:
+    def draw_observation(self, observation: np.ndarray) -> np.ndarray:
         """The picture of any observation, also of things that are half there, as a world model may believe in.
 
         A goal is larger than a box, a box than the player, so that each can be seen.

@@ -88,8 +88,7 @@ def call_witness(
     if ponders(cfg.algo):
         rule = cfg.algo.ponder.halting
         steps = max(cfg.algo.ponder.max_halts, rule if isinstance(rule, int) else 1)
-    artist = Artist(cfg, episodes.observation_space, getattr(episodes.unwrapped, "draw", None))
-    mind = Mind(fabric, cfg, agent, Actions(episodes), artist, steps)
+    mind = Mind(fabric, cfg, agent, Actions(episodes), Artist(cfg, episodes.observation_space, episodes), steps)
     episodes.env = Witness(episodes.env, mind, taken, decisions)
     return episodes.env
 

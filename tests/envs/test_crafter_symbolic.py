@@ -137,10 +137,10 @@ def test_what_is_drawn_of_the_symbols_is_crafters_picture_at_noon() -> None:
     obs, _ = env.reset()
     for _ in range(60):  # of 300 steps of a day, which begins in the morning
         obs, *_ = env.step(0)
-    drawn, picture = env.draw(obs["symbols"]), env.render()
+    drawn, picture = env.draw_observation(obs["symbols"]), env.render()
     assert drawn.shape == picture.shape and drawn.dtype == np.uint8
     assert np.abs(drawn.astype(int) - picture).max() <= 1
-    halves = env.draw(obs["symbols"] / 2)[: ROWS * CELL]
+    halves = env.draw_observation(obs["symbols"] / 2)[: ROWS * CELL]
     assert np.abs(halves.astype(int) - drawn[: ROWS * CELL] / 2).mean() < 20 < drawn.mean()
 
 

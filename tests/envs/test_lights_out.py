@@ -162,7 +162,7 @@ def test_the_rendered_lights_are_those_of_the_board() -> None:
 
 
 def test_half_a_light_is_drawn_between_off_and_on() -> None:
-    image = environment().draw(np.array([1, 0, -1, 9, -9, 0, 0, 0, 0], np.float32))
+    image = environment().draw_observation(np.array([1, 0, -1, 9, -9, 0, 0, 0, 0], np.float32))
     assert [tuple(image[8, 16 * column + 8]) for column in (0, 2)] == [ON, OFF]
     assert tuple(image[8, 24]) == tuple(np.round(np.add(ON, OFF) / 2))
     assert [tuple(image[24, 16 * column + 8]) for column in (0, 1)] == [ON, OFF]

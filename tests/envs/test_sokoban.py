@@ -132,7 +132,7 @@ def test_half_a_box_is_drawn_between_the_floor_and_a_box() -> None:
     env = environment()
     planes = np.zeros((16, 4), np.float32)
     planes[:3, 2] = PRESENT / 2, 9 * PRESENT, -PRESENT
-    image = env.draw(planes.ravel())
+    image = env.draw_observation(planes.ravel())
     assert tuple(image[24, 24]) == tuple(np.round(np.add(FLOOR, BOX) / 2))
     assert [tuple(image[24, 16 * column + 8]) for column in (2, 3)] == [BOX, FLOOR]
 
