@@ -25,7 +25,7 @@ from torch.distributions import Distribution
 
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, check_actions
 from sheeprl_dnp.dreamer_v3_ponder.lookahead import Lookahead
-from sheeprl_dnp.dreamer_v3_ponder.parameters import count_parameters, dreamer_v3_actor_parameters, fit_trunk
+from sheeprl_dnp.dreamer_v3_ponder.parameters import fit_trunk, told_parameters
 from sheeprl_dnp.dreamer_v3_ponder.steps import Dream, DreamHalting, Dreams, Refine
 from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, build_moments
 from sheeprl_dnp.halting import halting_head
@@ -211,12 +211,14 @@ def dream(cfg: dotdict, lookahead: Lookahead) -> tuple[nn.Module, nn.Module]:
 STEPS = {"refine": refine, "dream": dream}
 
 
-def build_ponder_net(cfg: dotdict, lookahead: Lookahead) -> PonderNet:
-    """What ponders in the actor of a configuration.
+def build_ponder_net(cfg: dotdict, lookahead: Lookahead) -> PonderNet | None:
+    """What ponders in the actor of a configuration; None where it takes one ponder step.
 
     Its weights come from a forked generator seeded by the run: they change no other initialisation.
     """
     ponder = cfg.algo.ponder
+    if ponder.max_halts == 1:
+        return None
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(cfg.seed)  # `torch.manual_seed` would seed the GPUs too
         step, halting = STEPS[ponder.step](cfg, lookahead)
@@ -231,9 +233,7 @@ def build_agent(
     obs_space: gymnasium.spaces.Dict,
     world_model_state: dict[str, Tensor] | None = None,
     actor_state: dict[str, Tensor] | None = None,
-    critic_state: dict[str, Tensor] | None = None,
-    target_critic_state: dict[str, Tensor] | None = None,
-    *,
+    *critic_states: dict[str, Tensor] | None,
     player_steps: PonderedSteps | None = None,
     moments: WeightedMoments | None = None,
 ) -> tuple[WorldModel, _FabricModule, _FabricModule, _FabricModule, PlayerDV3]:
@@ -247,34 +247,19 @@ def build_agent(
     """
     check_actions(cfg.algo, actions_dim, is_continuous)
     fitted_cfg = copy.deepcopy(cfg)
-    if cfg.algo.ponder.max_halts > 1:
-        fitted_cfg.algo.actor.update(fit_trunk(cfg, actions_dim, is_continuous))
-    world_model, actor, critic, target_critic, player = build_dreamer_v3_agent(
-        fabric,
-        actions_dim,
-        is_continuous,
-        fitted_cfg,
-        obs_space,
-        world_model_state,
-        None,
-        critic_state,
-        target_critic_state,
+    fitted_cfg.algo.actor.update(fit_trunk(cfg, actions_dim, is_continuous))
+    agent = build_dreamer_v3_agent(
+        fabric, actions_dim, is_continuous, fitted_cfg, obs_space, world_model_state, None, *critic_states
     )
+    world_model, actor, critic, target_critic, player = agent
     known = moments or build_moments(cfg.algo.actor.moments)
     lookahead = Lookahead.of(cfg.algo, world_model, critic, known, int(sum(actions_dim)))
-    ponder = build_ponder_net(fitted_cfg, lookahead) if cfg.algo.ponder.max_halts > 1 else None
-    pondering_actor = PonderActor(actor.module, ponder)
+    pondering_actor = PonderActor(actor.module, build_ponder_net(fitted_cfg, lookahead))
     if actor_state:
         pondering_actor.load_state_dict(actor_state)
     actor = setup_module(fabric, pondering_actor)
     set_player_actor(fabric, cfg, player, actor.module, player_steps or PonderedSteps())
-    agent = count_parameters(world_model, actor, critic)
-    actor_size = count_parameters(actor)
-    dreamer_v3_actor = dreamer_v3_actor_parameters(cfg, actions_dim, is_continuous)
-    fabric.print(
-        f"Parameters of the agent: {agent:,} (DreamerV3: {agent - actor_size + dreamer_v3_actor:,}); "
-        f"of the actor: {actor_size:,} (DreamerV3: {dreamer_v3_actor:,})"
-    )
+    fabric.print(told_parameters(cfg, actions_dim, is_continuous, actor, world_model, critic))
     return world_model, actor, critic, target_critic, player
 
 

@@ -22,14 +22,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
-from sheeprl_dnp.dreamer_v3_ponder.config import (
-    check_ponder_config,
-    entropy,
-    estimator,
-    root_states,
-    trajectories,
-)
-from sheeprl_dnp.dreamer_v3_ponder.imagination import imagine
+from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config, entropy, estimator, root_states, trajectories
+from sheeprl_dnp.dreamer_v3_ponder.imagination import Imagination, imagine
 from sheeprl_dnp.dreamer_v3_ponder.loss import actor_loss, critic_loss
 from sheeprl_dnp.dreamer_v3_ponder.recorder import OnStart, train_recorded
 from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, add_ponder_metrics, build_moments
@@ -53,45 +47,45 @@ def draw_roots(roots: int, *states: Tensor) -> Sequence[Tensor]:
     return [state.flatten(0, 1)[chosen].unsqueeze(0) for state in states]
 
 
-def behaviour_learning(
+def imagine_from(
+    roots: Sequence[Tensor],
     fabric: Fabric,
     cfg: dotdict,
     world_model: WorldModel,
     actor: nn.Module,
     critic: nn.Module,
-    target_critic: nn.Module,
-    actor_optimizer: Optimizer,
-    critic_optimizer: Optimizer,
-    moments: WeightedMoments,
-    posteriors: Tensor,
-    recurrent_states: Tensor,
-    terminated: Tensor,
     is_continuous: bool,
-    actions_dim: Sequence[int],
-    logs: bool = True,
-) -> dict[str, Tensor]:
-    """One update of the actor and one of the critic, on trajectories imagined from the roots, states of the batch.
-
-    Returns:
-        The metrics, by the names they are logged with.
-    """
-    ponder, actor_cfg = cfg.algo.ponder, cfg.algo.actor
-    roots = draw_roots(root_states(cfg.algo), posteriors, recurrent_states, terminated)
-    # The imagination needs a computational graph only for the dynamics backpropagation
-    backpropagates = reinforce_weight(actor_cfg.objective_mix, is_continuous) < 1
+) -> Imagination:
+    """The trajectories from roots, with a computational graph only for the dynamics backpropagation."""
+    backpropagates = reinforce_weight(cfg.algo.actor.objective_mix, is_continuous) < 1
     with autocast_cache_scope(fabric), torch.set_grad_enabled(backpropagates):
-        imagination = compiled(imagine, fabric, cfg)(
+        return compiled(imagine, fabric, cfg)(
             world_model,
             actor,
             critic,
             *roots,
-            copies=trajectories(ponder),
-            continuation=ponder.continuation,
+            copies=trajectories(cfg.algo.ponder),
+            continuation=cfg.algo.ponder.continuation,
             horizon=cfg.algo.horizon,
             gamma=cfg.algo.gamma,
             lmbda=cfg.algo.lmbda,
-            action_clip=float(actor_cfg.action_clip) if is_continuous else 0.0,
+            action_clip=float(cfg.algo.actor.action_clip) if is_continuous else 0.0,
         )
+
+
+def actor_learning(
+    imagination: Imagination,
+    fabric: Fabric,
+    cfg: dotdict,
+    actor: nn.Module,
+    optimizer: Optimizer,
+    moments: WeightedMoments,
+    is_continuous: bool,
+    actions_dim: Sequence[int],
+    logs: bool = True,
+) -> dict[str, Tensor]:
+    """One update of the actor; gives its metrics, by the names they are logged with."""
+    ponder, actor_cfg = cfg.algo.ponder, cfg.algo.actor
     with autocast_cache_scope(fabric):
         offset, invscale = moments(imagination.lambda_values, fabric, imagination.weights)
         loss = compiled(actor_loss, fabric, cfg)(
@@ -109,21 +103,28 @@ def behaviour_learning(
             ent_coef=actor_cfg.ent_coef,
             logs=logs and ponder.learn_halting,
         )
-    actor_grads = update(
-        fabric, loss.policy + ponder.beta * loss.kl, actor_optimizer, actor_cfg.clip_gradients, error_if_nonfinite=False
-    )
+    total = loss.policy + ponder.beta * loss.kl
+    norm = update(fabric, total, optimizer, actor_cfg.clip_gradients, error_if_nonfinite=False)
+    return {"Loss/policy_loss": loss.policy.detach(), **loss.metrics, **gradient_metric("actor", norm)}
+
+
+def critic_learning(
+    imagination: Imagination,
+    fabric: Fabric,
+    cfg: dotdict,
+    critic: nn.Module,
+    target_critic: nn.Module,
+    optimizer: Optimizer,
+) -> dict[str, Tensor]:
+    """One update of the critic; gives its metrics, by the names they are logged with."""
     with autocast_cache_scope(fabric):
-        value_loss = compiled(critic_loss, fabric, cfg)(critic, target_critic, imagination)
-    critic_grads = update(
-        fabric, value_loss, critic_optimizer, cfg.algo.critic.clip_gradients, error_if_nonfinite=False
-    )
-    grads = {"Grads/actor": actor_grads, "Grads/critic": critic_grads}
-    return {
-        "Loss/policy_loss": loss.policy.detach(),
-        "Loss/value_loss": value_loss.detach(),
-        **{name: norm.mean().detach() for name, norm in grads.items() if norm is not None},
-        **loss.metrics,
-    }
+        loss = compiled(critic_loss, fabric, cfg)(critic, target_critic, imagination)
+    norm = update(fabric, loss, optimizer, cfg.algo.critic.clip_gradients, error_if_nonfinite=False)
+    return {"Loss/value_loss": loss.detach(), **gradient_metric("critic", norm)}
+
+
+def gradient_metric(name: str, norm: Tensor | None) -> dict[str, Tensor]:
+    return {} if norm is None else {f"Grads/{name}": norm.mean().detach()}
 
 
 def train(
@@ -144,36 +145,22 @@ def train(
     *,
     player_steps: PonderedSteps,
 ) -> None:
-    """One update of the agent, the world model, then the behaviour, with the arguments of SheepRL's `train`.
+    """One update of the world model, then one of the actor and one of the critic, on what it imagines.
 
-    `player_steps` has the ponder steps of the player since the last update.
+    The arguments are those of SheepRL's `train`; `player_steps` has the ponder steps of the player since the last one.
     """
     logs = aggregator is not None and not aggregator.disabled
-    posteriors, recurrent_states, metrics = dreamer_v3.world_model_learning(
-        fabric, cfg, world_model, world_optimizer, data
-    )
-    metrics |= behaviour_learning(
-        fabric,
-        cfg,
-        world_model,
-        actor,
-        critic,
-        target_critic,
-        actor_optimizer,
-        critic_optimizer,
-        moments,
-        posteriors,
-        recurrent_states,
-        data["terminated"],
-        is_continuous,
-        actions_dim,
-        logs=logs,
-    )
+    *states, metrics = dreamer_v3.world_model_learning(fabric, cfg, world_model, world_optimizer, data)
+    roots = draw_roots(root_states(cfg.algo), *states, data["terminated"])
+    imagination = imagine_from(roots, fabric, cfg, world_model, actor, critic, is_continuous)
+    of_actor = (actor, actor_optimizer, moments, is_continuous, actions_dim, logs)
+    metrics |= actor_learning(imagination, fabric, cfg, *of_actor)
+    metrics |= critic_learning(imagination, fabric, cfg, critic, target_critic, critic_optimizer)
     if aggregator is not None and logs:
+        if (steps := player_steps.compute_and_reset()) is not None:
+            metrics["Ponder/player_steps"] = steps
         for name, value in metrics.items():
             aggregator.update(name, value)
-        if (steps := player_steps.compute_and_reset()) is not None:
-            aggregator.update("Ponder/player_steps", steps)
     for optimizer in (actor_optimizer, critic_optimizer, world_optimizer):
         optimizer.zero_grad(set_to_none=True)
 

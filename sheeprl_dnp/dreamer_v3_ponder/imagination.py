@@ -7,6 +7,7 @@ from sheeprl.algos.dreamer_v2.agent import WorldModel
 from sheeprl.algos.dreamer_v3.dreamer_v3 import imagine as imagine_trajectories
 from torch import Tensor, nn
 
+from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedActions
 from sheeprl_dnp.dreamer_v3_ponder.steps import Dreams
 
 
@@ -27,85 +28,60 @@ class Imagination(NamedTuple):
 
 
 class ImaginedActor:
-    """The actor of one imagination: chooses the ponder step of each action, and remembers what it chose and dreamed.
+    """The actor of one imagination: chooses the ponder step of each action, and keeps what it pondered.
 
     Args:
-        copies: C.
+        copies: C. The c-th copy of a root acts at ponder step c, where there are several.
     """
 
     def __init__(self, actor: nn.Module, copies: int, continuation: str) -> None:
-        self.actor = actor
-        self.copies = copies
-        self.commits = continuation == "commit" and copies > 1
-        self.halts: list[Tensor] = []
-        self.dreams: list[Dreams] = []
+        self.actor, self.copies, self.commits = actor, copies, continuation == "commit"
+        self.pondered: list[PonderedActions] = []
 
     def __call__(self, states: Tensor, clip: bool) -> tuple:
-        if not self.halts:
-            at = self._at_roots(states)
-        else:
-            at = self.halts[0] if self.commits else "sample"
-        pondered = self.actor(states, clip=clip, at=at, ahead=True)
-        if not self.halts:
-            roots = states.shape[1] // self.copies
-            one = self.copies == 1
-            self.weights = states.new_ones(1, roots) if one else pondered.log_halting.exp().detach().view(-1, roots)
-        self.halts.append(pondered.halts)
-        if pondered.dreams:
-            self.dreams.append(pondered.dreams)
+        pondered = self.actor(states, clip=clip, at=self._at(states), ahead=True)
+        self.pondered.append(pondered)
         return pondered.actions, pondered.policies
 
-    def _at_roots(self, states: Tensor) -> str | Tensor:
-        """The c-th copy of a root acts at ponder step c, where there are several."""
-        if self.copies == 1:
-            return "sample"
-        steps = torch.arange(1, self.copies + 1, device=states.device)
-        return steps.repeat_interleave(states.shape[1] // self.copies).unsqueeze(0)
+    def _at(self, states: Tensor) -> str | Tensor:
+        if self.copies > 1 and not self.pondered:
+            steps = torch.arange(1, self.copies + 1, device=states.device)
+            return steps.repeat_interleave(states.shape[1] // self.copies).unsqueeze(0)
+        return self.pondered[0].halts if self.copies > 1 and self.commits else "sample"
 
 
 def imagine(
     world_model: WorldModel,
     actor: nn.Module,
     critic: nn.Module,
-    posteriors: Tensor,
-    recurrent_states: Tensor,
-    terminated: Tensor,
-    *,
+    *roots: Tensor,
     copies: int,
     continuation: str,
-    horizon: int,
-    gamma: float,
-    lmbda: float,
-    action_clip: float = 0.0,
+    **rollout: float,
 ) -> Imagination:
     """Imagines from each root as DreamerV3 does: one trajectory for each ponder step of the first action, or just one.
 
     Args:
-        posteriors, recurrent_states, terminated: `[T, B, ...]`, the roots.
+        roots: the posteriors, the recurrent states, and whether they are terminated, `[T, B, ...]` each.
         copies: C, the number of ponder steps at which the actor can halt, or 1, whose first action is sampled as the
             later ones are.
         continuation: from the second action on, `sample`: halt as the deployed agent does; `commit`: act from the
             ponder step of the first action to the horizon (the critic then predicts the returns of the mixture, which
             biases lambda-values with lambda < 1 a little: 0.2% of the gradient at 0.95 in a small decision process).
-        horizon, gamma, lmbda, action_clip: as in SheepRL's `imagine`, which imagines each trajectory.
+        rollout: the keywords of SheepRL's `imagine`, which imagines each trajectory.
     """
     # Actions:      n ──> a0(n)   k1 ─> a'1   k2 ─> a'2     sample: k_t drawn from p(z'_t); commit: k_t = n
     #               ^      \      ^      \    ^
     #               │       v     │       v   │
     # States:      z0 ─────────> z'1 ──────> z'2 ──> ...    for n = 1 ... C: C·M trajectories, none branches
     imagined_actor = ImaginedActor(actor, copies, continuation)
-    trajectories = imagine_trajectories(
-        world_model,
-        imagined_actor,
-        critic,
-        posteriors.flatten(0, 1).repeat(copies, 1, 1),
-        recurrent_states.flatten(0, 1).repeat(copies, 1),
-        terminated.flatten(0, 1).repeat(copies, 1),
-        horizon=horizon,
-        gamma=gamma,
-        lmbda=lmbda,
-        action_clip=action_clip,
-    )
-    dreams = Dreams(*map(torch.cat, zip(*imagined_actor.dreams, strict=True))) if imagined_actor.dreams else None
-    halts, weights = torch.cat(imagined_actor.halts), imagined_actor.weights
-    return Imagination(*trajectories, halts, weights, dreams)  # type: ignore[call-arg]
+    copied = (root.flatten(0, 1).repeat(copies, *[1] * (root.dim() - 2)) for root in roots)
+    trajectories = imagine_trajectories(world_model, imagined_actor, critic, *copied, **rollout)
+    pondered = imagined_actor.pondered
+    halts, rows = torch.cat([moment.halts for moment in pondered]), trajectories[0].shape[1]
+    weights = trajectories[0].new_ones(1, rows)
+    if copies > 1:
+        weights = pondered[0].log_halting.exp().detach().view(copies, -1)
+    dreams = [moment.dreams for moment in pondered if moment.dreams]
+    joined = Dreams(*map(torch.cat, zip(*dreams, strict=True))) if dreams else None
+    return Imagination(*trajectories, halts, weights, joined)  # type: ignore[call-arg]

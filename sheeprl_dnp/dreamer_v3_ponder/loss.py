@@ -20,7 +20,7 @@ marginal, where one trajectory from each root halts by chance, and all the steps
 halts summed out. Both add `beta KL(p(z_0) || p_G)`, averaged over the roots.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,56 +42,54 @@ class ActorLoss(NamedTuple):
     metrics: dict[str, Tensor]  # by the names they are logged with, if they are
 
 
-def trajectories_loss(
-    actor: nn.Module,
-    imagination: Imagination,
-    advantage: Tensor,
-    *,
-    actions: Sequence[Tensor],
-    objective: Callable[[Tensor], Tensor],
-    ent_coef: float,
-    entropy: str,
-    continuation: str,
-) -> tuple[Tensor, Tensor]:
-    """`actor_loss` from one trajectory for each ponder step of a first action, weighed by its probability."""
+class PolicyTerms(NamedTuple):
+    """What an estimator makes of the imagined states with an advantage, `[H, C*M, 1]`."""
+
+    log_probs: Tensor  # of the actions
+    entropies: Tensor
+    halting: Tensor | None  # log p of the ponder step, where it is chosen as the action is; None where it is summed out
+    log_halting: Tensor  # log p of the roots, [M, N]
+
+
+def trajectories_terms(
+    actor: nn.Module, imagination: Imagination, actions: Sequence[Tensor], entropy: str, continuation: str
+) -> PolicyTerms:
+    """From one trajectory for each ponder step of a first action."""
     dreams = imagination.dreams and Dreams(*(part[:-1] for part in imagination.dreams))
     pondered = actor(imagination.trajectories[:-1].detach(), at=imagination.halts[:-1], dreams=dreams)
-    terms = _terms(pondered, [action[:-1] for action in actions])
-    log_probs, entropies, log_halting = (term.unsqueeze(-1) for term in terms)  # [H, N*M, 1]
-    bonus = ent_coef * entropies
-    halting = log_halting * (advantage + bonus).detach()
+    terms = log_probs_and_entropies(pondered, [action[:-1] for action in actions])
+    halting = pondered.log_halting.unsqueeze(-1)
+    log_halting = halting[0].view(imagination.weights.shape).T
     if continuation == "commit":  # one halt for the whole trajectory
         halting = torch.cat((halting[:1], torch.zeros_like(halting[1:])))
-    per_state = imagination.discount[:-1].detach() * (objective(log_probs) + bonus + halting)
-    return -halting_weighted_mean(per_state, imagination.weights), log_halting[0].view(imagination.weights.shape).T
+    return PolicyTerms(*(term.unsqueeze(-1) for term in terms), halting, log_halting)
 
 
-def marginal_loss(
-    actor: nn.Module,
-    imagination: Imagination,
-    advantage: Tensor,
-    *,
-    actions: Sequence[Tensor],
-    objective: Callable[[Tensor], Tensor],
-    ent_coef: float,
-    entropy: str,
-    continuation: str,
-) -> tuple[Tensor, Tensor]:
-    """`actor_loss` from one trajectory, with all the ponder steps that could have led to each action."""
+def marginal_terms(
+    actor: nn.Module, imagination: Imagination, actions: Sequence[Tensor], entropy: str, continuation: str
+) -> PolicyTerms:
+    """From one trajectory, with all the ponder steps that could have led to each action."""
     # DreamerV3 computes the policy of the last state too, which has no advantage
     pondered = actor(imagination.trajectories.detach(), at="every", dreams=imagination.dreams)
-    log_probs, entropies, log_halting = _terms(pondered, [action.unsqueeze(-2) for action in actions])  # [H+1, M, N]
-    log_probs = (log_halting + log_probs).logsumexp(-1, keepdim=True)[:-1]
+    log_halting = pondered.log_halting  # [H+1, M, N]
+    log_probs, entropies = log_probs_and_entropies(pondered, [action.unsqueeze(-2) for action in actions])
+    log_probs = (log_halting + log_probs).logsumexp(-1, keepdim=True)
     if entropy == "mixture":
         log_mixture = (log_halting.unsqueeze(-1) + pondered.policies[0].logits).logsumexp(-2)  # [H+1, M, A]
         entropies = -(log_mixture.exp() * log_mixture).sum(-1, keepdim=True)
     else:
         entropies = (log_halting.exp() * entropies).sum(-1, keepdim=True)
-    per_state = imagination.discount[:-1].detach() * (objective(log_probs) + ent_coef * entropies[:-1])
-    return -per_state.mean(), log_halting[0]
+    return PolicyTerms(log_probs[:-1], entropies[:-1], None, log_halting[0])
 
 
-ESTIMATORS = {"trajectories": trajectories_loss, "marginal": marginal_loss}
+ESTIMATORS = {"trajectories": trajectories_terms, "marginal": marginal_terms}
+
+
+def log_probs_and_entropies(pondered: PonderedActions, actions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """`log pi(a)` and `H(pi)`, over all action heads."""
+    log_probs = [p.log_prob(action) for p, action in zip(pondered.policies, actions, strict=True)]
+    entropies = [policy_entropy(p) for p in pondered.policies]
+    return torch.stack(log_probs, -1).sum(-1), torch.stack(entropies, -1).sum(-1)
 
 
 def actor_loss(
@@ -116,20 +114,19 @@ def actor_loss(
     there are metrics.
     """
     advantage = (imagination.lambda_values - offset) / invscale - (imagination.values[:-1] - offset) / invscale
-
-    def objective(log_probs: Tensor) -> Tensor:
-        return actor_objective(objective_mix, is_continuous, advantage, lambda: log_probs * advantage.detach())
-
-    policy, log_halting = ESTIMATORS[estimator](
-        actor,
-        imagination,
-        advantage,
-        actions=torch.split(imagination.actions.detach(), actions_dim, dim=-1),
-        objective=objective,
-        ent_coef=ent_coef,
-        entropy=entropy,
-        continuation=continuation,
+    actions = torch.split(imagination.actions.detach(), actions_dim, dim=-1)
+    log_probs, entropies, halting, log_halting = ESTIMATORS[estimator](
+        actor, imagination, actions, entropy, continuation
     )
+
+    def reinforce() -> Tensor:
+        return log_probs * advantage.detach()
+
+    bonus = ent_coef * entropies
+    per_state = actor_objective(objective_mix, is_continuous, advantage, reinforce) + bonus
+    if halting is not None:
+        per_state = per_state + halting * (advantage + bonus).detach()
+    policy = -halting_weighted_mean(imagination.discount[:-1].detach() * per_state, imagination.weights)
     kl = kl_from_prior(log_halting, lambda_p).mean()
     return ActorLoss(policy, kl, halting_metrics(log_halting.detach(), kl.detach()) if logs else {})
 
@@ -161,10 +158,3 @@ def critic_loss(critic: nn.Module, target_critic: nn.Module, imagination: Imagin
     weights = (len(imagination.weights) * imagination.weights).view(-1, 1)
     discount = imagination.discount * weights
     return dreamer_v3_critic_loss(critic, target_critic, imagination.trajectories, imagination.lambda_values, discount)
-
-
-def _terms(pondered: PonderedActions, actions: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """`log pi(a)` and `H(pi)` over all action heads, and `log p` of the ponder steps of the policies."""
-    log_probs = [p.log_prob(action) for p, action in zip(pondered.policies, actions, strict=True)]
-    entropies = [policy_entropy(p) for p in pondered.policies]
-    return torch.stack(log_probs, -1).sum(-1), torch.stack(entropies, -1).sum(-1), pondered.log_halting

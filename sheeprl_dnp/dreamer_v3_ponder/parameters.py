@@ -1,6 +1,6 @@
 """The parameters of the actors: what pays for the ponder cell, so that pondering has no more of them than DreamerV3."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import hydra
@@ -12,6 +12,16 @@ from sheeprl_dnp.runs import ConfigError
 WIDTH_MULTIPLE = 8  # of which matrix products on a GPU are fast
 
 
+# By what a ponder step does, from D and the vectors of a layer: the weights of its cell and of its halting head
+PONDERING: dict[str, Callable[[int, int], int]] = {
+    # One layer from 2D to D, and a head from D to 1
+    "refine": lambda units, vectors: 2 * units**2 + vectors * units + units + 1,
+    # Kappa, and a head from the features and three numbers to 1
+    "dream": lambda units, vectors: units + 5,
+}
+PAYING_LAYERS = {"refine": 2, "dream": 0}  # of the trunk, which the cell replaces
+
+
 @dataclass(frozen=True)
 class ActorShape:
     """The sizes that give the number of parameters of SheepRL's `Actor`."""
@@ -20,20 +30,9 @@ class ActorShape:
     heads: int  # the outputs of all the action heads together
     vectors: int  # of each layer, beside its matrix: the weight and bias of its norm, or its bias
 
-    def trunk(self, dense_units: int, mlp_layers: int) -> int:
+    def parameters(self, dense_units: int, mlp_layers: int) -> int:
         matrices = self.latent * dense_units + (mlp_layers - 1) * dense_units**2
-        return matrices + mlp_layers * self.vectors * dense_units
-
-    def actor(self, dense_units: int, mlp_layers: int) -> int:
-        return self.trunk(dense_units, mlp_layers) + (dense_units + 1) * self.heads
-
-    def refining(self, dense_units: int) -> int:
-        """Of the cell, one layer from 2D to D, and of the halting head, from D to 1."""
-        return 2 * dense_units**2 + self.vectors * dense_units + dense_units + 1
-
-    def dreaming(self, dense_units: int) -> int:
-        """Of kappa, and of the halting head, from the features and three numbers to 1."""
-        return dense_units + 5
+        return matrices + mlp_layers * self.vectors * dense_units + (dense_units + 1) * self.heads
 
 
 def count_parameters(*modules: nn.Module) -> int:
@@ -53,7 +52,20 @@ def actor_shape(cfg: dotdict, actions_dim: Sequence[int], is_continuous: bool) -
 
 def dreamer_v3_actor_parameters(cfg: dotdict, actions_dim: Sequence[int], is_continuous: bool) -> int:
     """The parameters of SheepRL's actor of this configuration."""
-    return actor_shape(cfg, actions_dim, is_continuous).actor(cfg.algo.actor.dense_units, cfg.algo.actor.mlp_layers)
+    actor = cfg.algo.actor
+    return actor_shape(cfg, actions_dim, is_continuous).parameters(actor.dense_units, actor.mlp_layers)
+
+
+def told_parameters(
+    cfg: dotdict, actions_dim: Sequence[int], is_continuous: bool, actor: nn.Module, *others: nn.Module
+) -> str:
+    """How many an agent has, beside DreamerV3's."""
+    agent, own = count_parameters(actor, *others), count_parameters(actor)
+    dreamer_v3 = dreamer_v3_actor_parameters(cfg, actions_dim, is_continuous)
+    return (
+        f"Parameters of the agent: {agent:,} (DreamerV3: {agent - own + dreamer_v3:,}); "
+        f"of the actor: {own:,} (DreamerV3: {dreamer_v3:,})"
+    )
 
 
 def fit_trunk(cfg: dotdict, actions_dim: Sequence[int], is_continuous: bool) -> dict[str, int]:
@@ -63,18 +75,20 @@ def fit_trunk(cfg: dotdict, actions_dim: Sequence[int], is_continuous: bool) -> 
     (the configured one, or a multiple of 8 below).
 
     Returns:
-        `dense_units` and `mlp_layers`.
+        `dense_units` and `mlp_layers`: nothing for an actor with one ponder step, whose trunk is DreamerV3's.
 
     Raises:
         ConfigError: no width fits.
     """
-    shape, actor = actor_shape(cfg, actions_dim, is_continuous), cfg.algo.actor
-    budget = shape.actor(actor.dense_units, actor.mlp_layers)
-    pondering, paying = {"refine": (shape.refining, 2), "dream": (shape.dreaming, 0)}[cfg.algo.ponder.step]
-    layers = max(1, actor.mlp_layers - paying)
+    actor, ponder = cfg.algo.actor, cfg.algo.ponder
+    if ponder.max_halts == 1:
+        return {}
+    shape = actor_shape(cfg, actions_dim, is_continuous)
+    budget = dreamer_v3_actor_parameters(cfg, actions_dim, is_continuous)
+    layers = max(1, actor.mlp_layers - PAYING_LAYERS[ponder.step])
     narrower = range((actor.dense_units - 1) // WIDTH_MULTIPLE * WIDTH_MULTIPLE, 0, -WIDTH_MULTIPLE)
     for width in (actor.dense_units, *narrower):
-        if shape.actor(width, layers) + pondering(width) <= budget:
+        if shape.parameters(width, layers) + PONDERING[ponder.step](width, shape.vectors) <= budget:
             return {"dense_units": width, "mlp_layers": layers}
     raise ConfigError(
         f"`algo.actor.dense_units={actor.dense_units}` leaves no room for a pondering actor with no more parameters "

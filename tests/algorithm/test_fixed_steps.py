@@ -1,5 +1,8 @@
 """The control arm: an actor that always takes N steps is DreamerV3 with a deeper actor, and nothing else."""
 
+import copy
+from functools import partial
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -8,15 +11,14 @@ from conftest import TINY_AGENT
 from lightning.fabric import Fabric
 from omegaconf import OmegaConf
 from sheeprl.algos.dreamer_v3 import dreamer_v3
-from sheeprl.algos.dreamer_v3.utils import Moments
 from sheeprl.utils.utils import dotdict
 from test_configs import experiment
 from torch import Tensor, nn
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps, build_agent
-from sheeprl_dnp.dreamer_v3_ponder.dreamer_v3_ponder import behaviour_learning
 from sheeprl_dnp.dreamer_v3_ponder.steps import Refine
-from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, add_ponder_metrics
+from sheeprl_dnp.dreamer_v3_ponder.utils import add_ponder_metrics
+from sheeprl_dnp.learner import build_learner
 from sheeprl_dnp.pondernet import PonderNet
 
 OBSERVATIONS = gym.spaces.Dict({"rgb": gym.spaces.Box(0, 255, (3, 64, 64), np.uint8)})
@@ -41,17 +43,21 @@ class SheepRLsActor(nn.Module):
 
 
 def learned(cfg: dotdict, is_continuous: bool, ours: bool) -> list[Tensor]:
-    """The weights of actor and critic after two updates of the behaviour, by our learning or by SheepRL's."""
+    """The weights of world model, actor and critic after two gradient steps, by our learning or by SheepRL's."""
     fabric = Fabric(accelerator="cpu", devices=1)
     torch.manual_seed(0)
-    world_model, actor, critic, target, _ = build_agent(fabric, (3,), is_continuous, cfg, OBSERVATIONS)
-    optimizers = [fabric.setup_optimizers(torch.optim.Adam(module.parameters(), 0.01)) for module in (actor, critic)]
-    roots = (torch.rand(4, 2, 4, 4), torch.randn(4, 2, 16), torch.zeros(4, 2, 1))
-    learn, moments = (behaviour_learning, WeightedMoments()) if ours else (dreamer_v3.behaviour_learning, Moments())
-    acting = actor if ours else SheepRLsActor(actor)
+    space = gym.spaces.Box(-1, 1, (3,)) if is_continuous else gym.spaces.Discrete(3)
+    learner = build_learner(fabric, cfg, OBSERVATIONS, space, partial(torch.optim.Adam, lr=0.01))
+    modules = (learner.world_model, learner.actor, learner.critic)
+    target, acting = copy.deepcopy(learner.critic), SheepRLsActor(learner.actor)
     for _ in range(2):
-        learn(fabric, cfg, world_model, acting, critic, target, *optimizers, moments, *roots, is_continuous, (3,))
-    return [weights.detach() for module in (actor, critic) for weights in module.parameters()]
+        batch = learner.batch(4, 2)
+        if ours:
+            learner.step(batch)
+        else:
+            theirs = (learner.world_model, acting, learner.critic, target, *learner.optimizers)
+            dreamer_v3.train(fabric, *theirs, batch, None, cfg, is_continuous, (3,), learner.moments)
+    return [weights.detach() for module in modules for weights in module.parameters()]
 
 
 @pytest.mark.parametrize("is_continuous", [False, True])
