@@ -1,14 +1,13 @@
 """`scripts/benchmark`: the cost of pondering as ratios to SheepRL's DreamerV3, measured in the same run."""
 
-import _thread
 import argparse
 import json
 import signal
 import sys
-import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pandas as pd
 import torch
 
 from sheeprl_dnp.arguments import count, numbers, some_of
-from sheeprl_dnp.benchmark.agents import SIZES, TIMED, Settings, build_agent, compose_agent, variants
+from sheeprl_dnp.benchmark.agents import SIZES, Settings
 from sheeprl_dnp.benchmark.gpu import measure_gpu
 from sheeprl_dnp.benchmark.gradient_step import growth_exponents, measure_gradient_steps
 from sheeprl_dnp.benchmark.launches import measure_launches
@@ -26,6 +25,8 @@ from sheeprl_dnp.benchmark.report import growth_figure, text
 from sheeprl_dnp.benchmark.training import measure_training
 from sheeprl_dnp.machine import describe_machine
 from sheeprl_dnp.runs import ConfigError, write_json
+
+Tables = dict[str, pd.DataFrame]
 
 PARTS = ("launches", "training", "gradient_step", "player")
 # By part, those of the ratios in it
@@ -36,7 +37,6 @@ NAMES = {
     "steps": "{size}_{mode}_{agent}",
 }
 SECONDS_OF_A_MINUTE = 60
-TURN, PLAYER_TURN = 0.8, 0.1  # seconds of a turn of gradient steps, and of the player, at least
 EPILOG = """
 examples:
   scripts/benchmark                                          for two CPU cores: within fifteen minutes
@@ -95,46 +95,31 @@ def settings_of(options: argparse.Namespace) -> list[Settings]:
         modes = [(size, compiled) for compiled in (False, True) for size in options.size]
         settings = [Settings(size, overrides, "cuda", "bf16-mixed", compiled) for size, compiled in modes]
     for setting in settings:
-        for max_halts in (None, *options.max_halts):
-            compose_agent(setting, max_halts)
+        for ponder in (None, *({"max_halts": n} for n in options.max_halts)):
+            setting.config(ponder)
     return settings
 
 
-def measurements(settings: list[Settings], options: argparse.Namespace) -> Iterator[dict[str, pd.DataFrame]]:
+def measurements(settings: list[Settings], options: argparse.Namespace) -> Iterator[Tables]:
     """What is measured so far, each time that it is more."""
-    results: dict[str, pd.DataFrame] = {}
     if options.device == "gpu":
         yield from measure_gpu(settings, options.max_halts, progress)
         return
-    if "launches" in options.parts:
-        yield (results := results | {"launches": measure_launches(settings[0], options.max_halts, progress)})
-    if "training" in options.parts:
-        progress("training")
-        yield (results := results | {"training": measure_training()})
-    if {"gradient_step", "player"} & set(options.parts):
-        yield results | measure_agents(settings[0], options)
+    asked, timed = (settings[0], options.max_halts), (settings[0], options.max_halts, options.rounds)
+    parts: dict[str, Callable[[], pd.DataFrame]] = {
+        "launches": lambda: measure_launches(*asked, progress),
+        "training": lambda: measure_training(progress),
+        "gradient_step": lambda: measure_gradient_steps(*timed, progress),
+        "player": lambda: measure_player(*timed, progress),
+    }
+    measured: Tables = {}
+    for part in PARTS:
+        if part in options.parts:
+            measured = measured | {part: parts[part]()}
+            yield measured
 
 
-def measure_agents(settings: Settings, options: argparse.Namespace) -> dict[str, pd.DataFrame]:
-    progress("agents")
-    baseline = build_agent(settings, None)
-    chosen = variants(options.max_halts, baseline.actions, TIMED)
-    agents = {(step, n): build_agent(settings, n, step) for step, n in sorted({(v.step, v.max_halts) for v in chosen})}
-    results, common = {}, {"device": torch.device("cpu"), "on_progress": progress}
-    if "gradient_step" in options.parts:
-        turns = {"rounds": options.rounds, "turn": TURN}
-        results["gradient_step"] = measure_gradient_steps(baseline, agents, chosen, **turns, **common)
-    if "player" in options.parts:
-        most = max(n for n in options.max_halts if n <= 8 or n == min(options.max_halts))
-        halting = [n for n in (1, 2, 4, 8) if n <= most] + ["sample"]
-        # That of the default step has the plain name
-        pondering = {step.replace("refine", "halt"): agent for (step, n), agent in agents.items() if n == most}
-        turns = {"rounds": 3 * options.rounds, "turn": PLAYER_TURN}
-        results["player"] = measure_player(baseline, pondering, halting=halting, **turns, **common)
-    return results
-
-
-def ratios(results: dict[str, pd.DataFrame]) -> dict[str, float]:
+def ratios(results: Tables) -> dict[str, float]:
     """The main figures: those of each agent, the bounds of its time, the growth, the training."""
     main: dict[str, float] = {}
     for part, name in NAMES.items():
@@ -168,6 +153,18 @@ def save(results: dict[str, Any], folder: Path) -> None:
         growth_figure(results["gradient_step"]).savefig(folder / "growth.png")
 
 
+@contextmanager
+def interrupted_after(seconds: float) -> Iterator[None]:
+    """Raises `KeyboardInterrupt` in what takes longer; 0: never."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module="torch.profiler")
     options, start = parse_arguments(arguments), time.perf_counter()
@@ -179,20 +176,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = {"size": ",".join(options.size), "threads": torch.get_num_threads(), "max_halts": options.max_halts}
     about = {"settings": asdict(settings[0]) | chosen | {"rounds": options.rounds}, "machine": describe_machine()}
     results: dict[str, Any] = {}
-    alarm = threading.Timer(SECONDS_OF_A_MINUTE * options.minutes, _thread.interrupt_main)
-    if options.device == "gpu":
-        alarm.start()
-    # A shell has what it starts in the background ignore interrupts
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        for measured in measurements(settings, options):
-            results = {**about, "ratios": ratios(measured), **measured, "seconds": time.perf_counter() - start}
-            if options.output:
-                save(results, options.output)
+        with interrupted_after(SECONDS_OF_A_MINUTE * options.minutes if options.device == "gpu" else 0):
+            for measured in measurements(settings, options):
+                results = {**about, "ratios": ratios(measured), **measured, "seconds": time.perf_counter() - start}
+                if options.output:
+                    save(results, options.output)
     except KeyboardInterrupt:
         progress("stopped, with what was measured so far")
-    alarm.cancel()
-    signal.signal(signal.SIGINT, handler)
     if results:
         print(json.dumps(as_json(results), indent=2) if options.json else text(results))
     return 0 if results else 1

@@ -5,17 +5,18 @@ that compute what they would on a GPU (`PonderNet.static`). What this misses, `s
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sheeprl_dnp.benchmark.agents import ESTIMATED, Settings, build_agent, variants
+from sheeprl_dnp.benchmark.agents import Agent, Settings, variants
 from sheeprl_dnp.benchmark.player import acting
 from sheeprl_dnp.benchmark.timing import Call
 
+KINDS = ("all", "marginal", "dream", "dream_all")  # each step with each estimator
 WAITS = {"_local_scalar_dense", "_unique2", "bincount", "equal", "is_nonzero", "masked_select", "nonzero"}
 INDEXED = {"_index_put_impl_", "index", "index_put", "index_put_"}  # they wait where they are given a mask
 NO_KERNELS = {"_unsafe_view", "promote_types", "result_type"}
@@ -51,18 +52,18 @@ def measure_launches(settings: Settings, max_halts: Sequence[int], on_progress: 
 
     The operations don't depend on the size of a batch: it has one sequence.
     """
-    one = Settings(settings.size, (*settings.overrides, "algo.per_rank_batch_size=1"))
-    baseline = build_agent(one, None)
-    rows = {"dreamer_v3": (*count(baseline.step), *count(acting(baseline, 1)))}
-    for variant in variants(max_halts, baseline.actions, ESTIMATED):
-        on_progress(f"launches: {variant.name}")
-        agent = build_agent(one, variant.max_halts, variant.step, static=True)
-        rows[variant.name] = (*count(partial(agent.step, variant)), *count(acting(agent, 1, "sample")))
-    columns = ["operations", "waits", "action_operations", "action_waits"]
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("agent")
-    of_dreamer_v3 = frame.loc["dreamer_v3"]
-    for name, ratio in (("operations", "ratio"), ("action_operations", "action_ratio")):
-        frame[ratio] = frame[name] / of_dreamer_v3[name]
-    for name in ("waits", "action_waits"):
-        frame[f"{name}_of_ours"] = (frame[name] - of_dreamer_v3[name]).clip(lower=0)
-    return frame.reset_index()
+    one = replace(settings, overrides=(*settings.overrides, "algo.per_rank_batch_size=1"))
+    baseline = Agent(one)
+    rows = [("dreamer_v3", *count(baseline.step), *count(acting(baseline, 1)))]
+    for name, ponder in variants(max_halts, baseline.actions, KINDS).items():
+        on_progress(f"launches: {name}")
+        agent = Agent(one, ponder, static=True)
+        rows.append((name, *count(agent.step), *count(acting(agent, 1, "sample"))))
+    counted = pd.DataFrame(rows, columns=["agent", "operations", "waits", "action_operations", "action_waits"])
+    ratios, beyond = counted.iloc[:, 1:] / counted.iloc[0, 1:], counted.iloc[:, 1:] - counted.iloc[0, 1:]
+    return counted.assign(
+        ratio=ratios["operations"].astype(float),
+        action_ratio=ratios["action_operations"].astype(float),
+        waits_of_ours=beyond["waits"].clip(lower=0).astype(int),
+        action_waits_of_ours=beyond["action_waits"].clip(lower=0).astype(int),
+    )

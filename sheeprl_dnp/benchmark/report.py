@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sheeprl_dnp.benchmark.gradient_step import with_kinds
 from sheeprl_dnp.report.markdown import NONE, table
 from sheeprl_dnp.report.plotting import COLOURS, legend, new_figure
 
@@ -25,7 +26,7 @@ SECTIONS = {
     "steps": (
         "Gradient step on the GPU",
         "Ratio: to the eager DreamerV3 of the size. Busy: the share of the time in which a kernel runs. Launches by "
-        "the host. Waits: DreamerV3's own included; where our part waits first.",
+        "the host. Waits: DreamerV3's own included; where the behaviour learning waits first.",
     ),
     "kernels": ("Top kernels", "Calls in a step, and the share of the time of all kernels."),
 }
@@ -61,8 +62,7 @@ def cells(measured: pd.DataFrame) -> pd.DataFrame:
 def growth_figure(measured: pd.DataFrame) -> Figure:
     """How the time and the peak memory of a gradient step grow with N, by kind of variant, and the bound of `all`."""
     figure, axes = new_figure(8, 3.6, 1, 2)
-    names = measured["agent"].str.extract(r"^n(?P<N>\d+)_?(?P<kind>\w*)$")
-    found = measured.join(names.replace("", "all")).dropna(subset="N").astype({"N": int})
+    found = with_kinds(measured)
     bound = found[found["kind"] == "all"].assign(kind="bound", ratio=found["bound"], memory=float("nan"))
     for axis, column, title in zip(axes[0], ("ratio", "memory"), ("time", "peak memory"), strict=True):
         lines = pd.concat([found, bound]).pivot(index="N", columns="kind", values=column)

@@ -1,11 +1,10 @@
-"""Timings that a noisy machine can't turn around: turn by turn with a reference, as ratios to its turns beside them."""
+"""Timings that a noisy machine can't turn around: turn by turn with a reference, as ratios to its calls beside them."""
 
 import math
-import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 
-import pandas as pd
+import numpy as np
 import torch
 
 Call = Callable[[], object]
@@ -25,52 +24,26 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def alternate(
-    reference: Call, functions: Mapping[str, Call], *, rounds: int, turn: float, device: torch.device
-) -> Iterator[pd.DataFrame]:
-    """Times functions in turns, round by round; in a turn, calls of the function and of the reference alternate.
+def compare(reference: Call, function: Call, *, rounds: int, turn: float, device: torch.device) -> dict[str, float]:
+    """Times a function in turns, in which its calls and those of the reference alternate.
 
     Args:
-        turn: how long the calls of a function in its turn take at least, in seconds; there is at least one.
+        turn: how long the calls of the function in a turn take at least, in seconds; there is at least one.
 
-    Yields:
-        After each round, the turns so far: the `name` of the function, and the mean `seconds` of its calls and of
-        those of the `reference` in between.
+    Returns:
+        The `ratio` of a turn to the reference's, a median between the quartiles `low` and `high`, and the median of the
+        `seconds` of a call.
     """
     reference()
-    calls = {name: _calls(function, turn, device) for name, function in functions.items()}
+    function()
+    calls = max(1, math.ceil(turn / seconds_of(function, device)))
     turns = []
     for _ in range(rounds):
-        for name, function in functions.items():
-            beside, own = [seconds_of(reference, device)], []
-            for _ in range(calls[name]):
-                own.append(seconds_of(function, device))
-                beside.append(seconds_of(reference, device))
-            turns.append({"name": name, "seconds": statistics.mean(own), "reference": statistics.mean(beside)})
-        yield pd.DataFrame(turns)
-
-
-def _calls(function: Call, turn: float, device: torch.device) -> int:
-    """How many calls fill a turn. The first one may set things up: where it is short, a second one tells."""
-    seconds = seconds_of(function, device)
-    if seconds < turn:
-        seconds = seconds_of(function, device)
-    return max(1, math.ceil(turn / seconds))
-
-
-def summary(turns: pd.DataFrame) -> pd.DataFrame:
-    """By name: the `ratio` to the reference, a median between the quartiles `low` and `high`, and the `seconds`.
-
-    The first row is the reference, `dreamer_v3`.
-    """
-    ratios = (turns["seconds"] / turns["reference"]).groupby(turns["name"], sort=False)
-    found = ratios.agg(ratio="median", low=lambda ratio: ratio.quantile(0.25), high=lambda ratio: ratio.quantile(0.75))
-    found["seconds"] = turns.groupby("name")["seconds"].median()
-    reference = dict.fromkeys(("ratio", "low", "high"), 1.0) | {"seconds": turns["reference"].median()}
-    return pd.concat([pd.DataFrame(reference, index=["dreamer_v3"]), found]).rename_axis("agent")
-
-
-def exponent(growth: Mapping[int, float]) -> float:
-    """The slope of a line through `log y` over `log x`, by least squares: y grows like x to this power."""
-    x, y = ([math.log(value) for value in values] for values in zip(*growth.items(), strict=True))
-    return statistics.linear_regression(x, y).slope
+        beside, own = [seconds_of(reference, device)], []
+        for _ in range(calls):
+            own.append(seconds_of(function, device))
+            beside.append(seconds_of(reference, device))
+        turns.append((np.mean(own), np.mean(beside)))
+    seconds, references = np.transpose(turns)
+    low, ratio, high = np.quantile(seconds / references, (0.25, 0.5, 0.75))
+    return {"ratio": ratio, "low": low, "high": high, "seconds": np.median(seconds)}

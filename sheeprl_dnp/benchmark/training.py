@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -21,8 +22,9 @@ OVERRIDES = [
 ]
 
 
-def measure_training() -> pd.DataFrame:
+def measure_training(on_progress: Callable[[str], None]) -> pd.DataFrame:
     """By algorithm: the `rate` in environment steps per second once it learns, playing and learning."""
+    on_progress("training")
     rates = {name: steps_per_second(experiment) for name, experiment in EXPERIMENTS.items()}
     return pd.DataFrame({"rate": rates}).rename_axis("agent").reset_index()
 

@@ -8,13 +8,13 @@ import torch
 from conftest import TINY_AGENT
 from torch._dynamo.utils import counters
 
-from sheeprl_dnp.benchmark.agents import Settings, Variant, build_agent
+from sheeprl_dnp.benchmark.agents import Agent, Settings, variants
 from sheeprl_dnp.dreamer_v3_ponder import dreamer_v3_ponder
 
 SETTINGS = Settings("XS", tuple(TINY_AGENT))
 
 
-@pytest.mark.parametrize("kind", ["all", "all_commit", "matched", "marginal", "dream"])
+@pytest.mark.parametrize("kind", ["all", "all_commit", "marginal", "dream"])
 def test_imagination_and_losses_are_one_graph_each_and_compiled_once(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -27,20 +27,22 @@ def test_imagination_and_losses_are_one_graph_each_and_compiled_once(
     torch._dynamo.reset()
     counters.clear()
     monkeypatch.setattr(dreamer_v3_ponder, "compiled", compile_whole)
-    variant, graphs = Variant(4, kind), []
-    agent = build_agent(SETTINGS, variant.max_halts, variant.step)
+    (ponder,), graphs = variants([4], 17, [kind]).values(), []
+    agent = Agent(SETTINGS, ponder)
     for _ in range(4):
-        agent.step(variant)
+        agent.step()
         graphs.append(counters["stats"]["unique_graphs"])
     assert [function.__name__ for function in compiled] == ["imagine", "actor_loss", "critic_loss"]
     assert graphs == [3, 3, 3, 3]
 
 
-@pytest.mark.parametrize(("step", "rule"), [("refine", "sample"), ("dream", "sample"), ("dream", 3)])
+@pytest.mark.parametrize(
+    ("step", "rule"), [("refine", "sample"), ("dream", "sample"), pytest.param("dream", 3, marks=pytest.mark.slow)]
+)
 def test_the_compiled_player_is_one_graph(step: str, rule: str | int) -> None:
     torch._dynamo.reset()
     counters.clear()
-    agent, graphs = build_agent(SETTINGS, 4, step), []
+    agent, graphs = Agent(SETTINGS, {"max_halts": 4, "step": step}), []
     player, steps = agent.learner.player, agent.learner.player.actor.module.steps
     player.actor.module.halting = rule
     player.num_envs = 1
