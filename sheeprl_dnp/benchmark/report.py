@@ -25,7 +25,7 @@ SECTIONS = {
     "training": ("Training", "Environment steps per second, playing and learning."),
     "steps": (
         "Gradient step on the GPU",
-        "Ratio: to the eager DreamerV3 of the size. Busy: the share of the time in which a kernel runs. Launches by "
+        "Ratio: to the eager DreamerV3 of the size. Busy: the share of the time that the kernels take. Launches by "
         "the host. Waits: DreamerV3's own included; where the behaviour learning waits first.",
     ),
     "kernels": ("Top kernels", "Calls in a step, and the share of the time of all kernels."),
