@@ -23,7 +23,7 @@ def measure_player(
     """
     baseline, rows = Agent(settings), []
     most = max((n for n in max_halts if n <= FORCED[-1]), default=min(max_halts))
-    rules = [*(n for n in FORCED if n <= most), "sample"]
+    rules: list[str | int] = [*(n for n in FORCED if n <= most), "sample"]
     ours = variants([most], baseline.actions, ("dream", "all"))
     # That of the default step has the plain name
     agents = {("dream" if "dream" in name else "halt"): Agent(settings, ponder) for name, ponder in ours.items()}

@@ -77,11 +77,11 @@ def imagine(
     imagined_actor = ImaginedActor(actor, copies, continuation)
     copied = (root.flatten(0, 1).repeat(copies, *[1] * (root.dim() - 2)) for root in roots)
     trajectories = imagine_trajectories(world_model, imagined_actor, critic, *copied, **rollout)
-    pondered = imagined_actor.pondered
-    halts, rows = torch.cat([moment.halts for moment in pondered]), trajectories[0].shape[1]
-    weights = trajectories[0].new_ones(1, rows)
-    if copies > 1:
-        weights = pondered[0].log_halting.exp().detach().view(copies, -1)
+    pondered, log_halting = imagined_actor.pondered, imagined_actor.pondered[0].log_halting
+    weights = trajectories[0].new_ones(1, trajectories[0].shape[1])
+    if copies > 1 and log_halting is not None:
+        weights = log_halting.exp().detach().view(copies, -1)
+    halts = torch.cat([moment.halts for moment in pondered])
     dreams = [moment.dreams for moment in pondered if moment.dreams]
     joined = Dreams(*map(torch.cat, zip(*dreams, strict=True))) if dreams else None
     return Imagination(*trajectories, halts, weights, joined)  # type: ignore[call-arg]

@@ -57,12 +57,12 @@ def trajectories_terms(
     """From one trajectory for each ponder step of a first action."""
     dreams = imagination.dreams and Dreams(*(part[:-1] for part in imagination.dreams))
     pondered = actor(imagination.trajectories[:-1].detach(), at=imagination.halts[:-1], dreams=dreams)
-    terms = log_probs_and_entropies(pondered, [action[:-1] for action in actions])
+    log_probs, entropies = log_probs_and_entropies(pondered, [action[:-1] for action in actions])
     halting = pondered.log_halting.unsqueeze(-1)
     log_halting = halting[0].view(imagination.weights.shape).T
     if continuation == "commit":  # one halt for the whole trajectory
         halting = torch.cat((halting[:1], torch.zeros_like(halting[1:])))
-    return PolicyTerms(*(term.unsqueeze(-1) for term in terms), halting, log_halting)
+    return PolicyTerms(log_probs.unsqueeze(-1), entropies.unsqueeze(-1), halting, log_halting)
 
 
 def marginal_terms(

@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from sheeprl_dnp.pictures import COLUMNS
 from sheeprl_dnp.watch.actions import Actions
-from sheeprl_dnp.watch.mind import Decision
 from sheeprl_dnp.watch.witness import Episode
 
 FOLDER = Path(__file__).parent
@@ -29,6 +28,33 @@ def write_page(actions: Actions, episodes: Sequence[Episode], **agent: Any) -> t
     Returns:
         The page, and how many decisions of each episode it has: as many as fit into it, at least one.
     """
+    environment = templates(actions)
+    template = environment.get_template("decision.html.jinja")
+    for e, episode in enumerate(episodes, 1):
+        for d in episode.decisions:
+            d.sheet.name = f"s{e}-{d.number}"
+    every = [d for episode in episodes for d in episode.decisions]
+    sheets = {d.sheet.name: d.sheet.encoded() for d in every}
+    parts = {d.sheet.name: Markup(template.render(d=d, **agent)) for d in every}
+    size = {name: BAR + len(sheet) + len(parts[name].encode()) for name, sheet in sheets.items()}
+    count = fitting([[size[d.sheet.name] for d in episode.decisions] for episode in episodes])
+    shown = [(episode, episode.decisions[:count]) for episode in episodes]
+    height, width, _ = every[0].sheet.shape
+    page = environment.get_template("page.html.jinja").render(
+        **agent,
+        episodes=shown,
+        changed=CHANGED,
+        surprising=np.quantile([d.surprise for _, decisions in shown for d in decisions], SURPRISING),
+        sheets=sheets,
+        parts=parts,
+        ratio=height / width,
+        style=Markup((FOLDER / "page.css").read_text()),
+        script=Markup((FOLDER / "page.js").read_text()),
+    )
+    return page, count
+
+
+def templates(actions: Actions) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -39,36 +65,7 @@ def write_page(actions: Actions, episodes: Sequence[Episode], **agent: Any) -> t
     environment.globals |= {"actions": actions, "columns": COLUMNS, "zip": zip}
     environment.filters["num"] = lambda number, sign="": f"{round(number, 2) + 0.0:{sign}.2f}"  # no negative zero
     environment.filters["px"] = lambda number: f"{number:.1f}".removesuffix(".0")
-    template = environment.get_template("decision.html.jinja")
-    sheets: dict[Any, Any] = {}
-    parts: dict[Any, Any] = {}
-    sizes: list[Any] = []
-    for e, episode in enumerate(episodes, 1):
-        for d in episode.decisions:
-            d.sheet.name = f"s{e}-{d.number}"
-            sheets[d.sheet.name] = d.sheet.encoded()
-        parts |= {d.sheet.name: Markup(template.render(d=d, **agent)) for d in episode.decisions}
-        names = [d.sheet.name for d in episode.decisions]
-        sizes.append([BAR + len(sheets[name]) + len(parts[name].encode()) for name in names])
-    count = fitting(sizes)
-    decisions = [d for episode in episodes for d in episode.decisions[:count]]
-    surprising = np.quantile([d.surprise for d in decisions], SURPRISING)
-    height, width, _ = decisions[0].sheet.shape
-
-    def marks(d: Decision) -> dict[str, bool]:
-        return {"change": d.change >= CHANGED, "surprise": d.surprise > surprising}
-
-    page = environment.get_template("page.html.jinja").render(
-        **agent,
-        episodes=[(episode, episode.decisions[:count]) for episode in episodes],
-        marks=marks,
-        sheets=sheets,
-        parts=parts,
-        ratio=height / width,
-        style=Markup((FOLDER / "page.css").read_text()),
-        script=Markup((FOLDER / "page.js").read_text()),
-    )
-    return page, count
+    return environment
 
 
 def fitting(sizes: Sequence[Sequence[int]]) -> int:

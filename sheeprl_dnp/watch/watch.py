@@ -72,11 +72,8 @@ def watch(
     if not shown:
         longest = max(episode.length for episode in witness.episodes)
         raise ConfigError(f"`--decisions={decisions[0]}-{decisions[-1]}`: the longest episode has {longest} decisions.")
-    title = cfg.env.id.replace("_", " ").title() if cfg.env.id.islower() else cfg.env.id
-    described = {"title": title, "worlds": worlds, "seed": seed}
-    page, count = write_page(
-        witness.mind.actions, shown, checkpoint="/".join(Path(checkpoint).parts[-4:]), **described, **about(cfg.algo)
-    )
+    of = {"worlds": worlds, "seed": seed, "checkpoint": "/".join(Path(checkpoint).parts[-4:])}
+    page, count = write_page(witness.mind.actions, shown, **of, **about(cfg))
     return page, shown, count
 
 
@@ -93,14 +90,16 @@ def call_witness(
     return episodes.env
 
 
-def about(algo: dotdict) -> dict[str, Any]:
-    """What the page says of an agent."""
+def about(cfg: dotdict) -> dict[str, Any]:
+    """What the page says of an agent and of its environment."""
+    name, algo = cfg.env.id, cfg.algo
+    title = name.replace("_", " ").title() if name.islower() else name
     if not ponders(algo):
-        one_step = " with one ponder step" if "ponder" in algo else ""
-        return {"agent": f"{'Dream-&-Ponder' if one_step else 'DreamerV3'}{one_step}", "kind": None, "rule": None}
+        agent = "Dream-&-Ponder with one ponder step" if "ponder" in algo else "DreamerV3"
+        return {"title": title, "agent": agent, "kind": None, "rule": None}
     limit = "up to" if choices(algo.ponder) > 1 else "always"
     agent = f"Dream-&-Ponder, {limit} {algo.ponder.max_halts} ponder steps that {algo.ponder.step}"
-    return {"agent": agent, "kind": algo.ponder.step, "rule": algo.ponder.halting}
+    return {"title": title, "agent": agent, "kind": algo.ponder.step, "rule": algo.ponder.halting}
 
 
 def decisions_argument(value: str) -> range:
