@@ -28,21 +28,19 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 from sheeprl.utils.utils import dotdict
 
-from sheeprl_dnp.checks import Checked, check
-from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, ponders, samples_halting
+from sheeprl_dnp.checks import Checked, check, shown
+from sheeprl_dnp.dreamer_v3_ponder.config import COUNT, SHUFFLED, Count, ponders, samples_halting
 from sheeprl_dnp.episodes import checkpoint_step, versions
 from sheeprl_dnp.runs import MAX_SEED, ConfigError, replace_file
 
 OWN_RULE = "default"  # the evaluation by the halting rule that an agent was trained with
 DREAM = "dream_"  # with a number after it, the rule of an agent that looks ahead
 
-Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=MAX_SEED)]
 Text = Annotated[str, Field(min_length=1)]
 
 M = TypeVar("M", bound=BaseModel)
 
-COUNT = "a whole number from 1"
 OVERRIDES = "a list of overrides of Hydra, `key=value`"
 COUNTS = "a list of whole numbers from 1, each once"
 STEPS = f"a list of whole numbers from 1 and `{SHUFFLED}`, each once"
@@ -120,10 +118,9 @@ class Evaluations(Checked):
             if not re.fullmatch(r"[\w.-]+", name):
                 raise ValueError(f"`evaluations.environments`: the name `{name}` must be of letters, digits, `.-_`.")
             if not overrides or not all(re.match(r"env\.[\w.]+=", override) for override in overrides):
-                shown = ",".join(overrides)
+                key = f"evaluations.environments.{name}"
                 raise ValueError(
-                    f"`evaluations.environments.{name}={shown}` must be one override or more of the environment, "
-                    "`env.key=value`."
+                    f"`{key}={shown(overrides)}` must be one override or more of the environment, `env.key=value`."
                 )
         return environments
 
@@ -135,17 +132,12 @@ class Evaluations(Checked):
             )
         return self
 
-    def forced_on(self, algo: dotdict) -> list[int | str]:
-        """Of `forced_steps`, those for an agent of this configuration."""
-        if not ponders(algo):
-            return []
-        return [steps for steps in self.forced_steps if steps != SHUFFLED or samples_halting(algo)]
-
     def of(self, algo: dotdict | None) -> list[Evaluation]:
         """Those of an agent of this configuration (None: unknown)."""
-        forced, few = self.forced_on(algo) if algo else [], self.forced_episodes
+        forced = [steps for steps in self.forced_steps if steps != SHUFFLED or samples_halting(algo or {})]
+        few = self.forced_episodes
         rules = [Evaluation(OWN_RULE, self.episodes)]
-        rules += [Evaluation(str(steps), few, steps=steps) for steps in forced]
+        rules += [Evaluation(str(steps), few, steps=steps) for steps in forced if ponders(algo or {})]
         rules += [Evaluation(f"{DREAM}{count}", few, dream=count) for count in self.dream]
         places = self.environments.items()
         return rules + [replace(rule, environment=name, overrides=where) for name, where in places for rule in rules]

@@ -12,8 +12,7 @@ ABSENT = "(absent)"
 
 def configurations(study: Study) -> pd.DataFrame:
     """Of all the runs that have started: [runs, keys], each value as text."""
-    keys = [name for name in study.runs if name.startswith(CONFIG)]
-    configs = study.runs.set_index(RUN)[keys].dropna(how="all")
+    configs = study.runs.set_index(RUN).filter(regex=f"^{CONFIG}").dropna(how="all")
     return configs.fillna(ABSENT).rename(columns=lambda name: name.removeprefix(CONFIG))
 
 
@@ -31,26 +30,19 @@ def differences(configs: pd.DataFrame) -> pd.DataFrame:
     compared, lines = compared_seeds(configs), {}
     for key in sorted(configs):
         values = configs[key].unstack("seed")
-        seeds = [seed for seed in values if values[seed].nunique() > 1]
-        between_seeds = any(_changes_by_itself(values.loc[arm]) for arm in values.index)
-        if seeds or between_seeds:
+        seeds = values.columns[values.nunique() > 1].tolist()
+        strays = (values.notna() & values.ne(values.columns.astype(str))).any(axis=1) & (values.nunique(axis=1) > 1)
+        if seeds or strays.any():
             note = "" if seeds == compared else f" ({_named(seeds)} only)" if seeds else " (between seeds)"
-            shown = values if between_seeds else values[seeds]
-            lines[f"`{key}`{note}"] = {arm: _cell(shown.loc[arm].dropna()) for arm in values.index}
+            shown = values if strays.any() else values[seeds]
+            lines[f"`{key}`{note}"] = {arm: _cell(by_seed.dropna()) for arm, by_seed in shown.iterrows()}
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("key")
-
-
-def _changes_by_itself(by_seed: pd.Series) -> bool:
-    known = by_seed.dropna()
-    return known.nunique() > 1 and any(value != str(seed) for seed, value in known.items())
 
 
 def _cell(by_seed: pd.Series) -> str:
     """The value, or the different ones with their seeds."""
-    groups = {value: list(by_seed.index[by_seed == value]) for value in by_seed.unique()}
-    if len(groups) == 1:
-        return f"`{next(iter(groups))}`"
-    return ", ".join(f"`{value}` ({_named(seeds)})" for value, seeds in groups.items())
+    groups = by_seed.groupby(by_seed, sort=False).groups
+    return ", ".join(f"`{value}`" + f" ({_named(seeds)})" * (len(groups) > 1) for value, seeds in groups.items())
 
 
 def _named(seeds: Sequence[int]) -> str:

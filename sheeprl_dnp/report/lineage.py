@@ -1,48 +1,22 @@
 """Which runs go on from which: a training that was resumed in another folder is one training all the same."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import combinations, takewhile
 from pathlib import Path
-from typing import Any
 
-from sheeprl_dnp.episodes import read_versions, resume_checkpoint, resumed_from, versions
+from sheeprl_dnp.episodes import resume_checkpoint, resumed_from, versions
 from sheeprl_dnp.runs import ConfigError, local_folder
 
 
-@dataclass(frozen=True)
-class Training:
-    """A training as a whole.
-
-    Args:
-        paths: what the user named it by.
-        folders: `version_<n>`, one for each time that it was started, each going on from the one before.
-    """
-
-    paths: tuple[Path, ...]
-    folders: tuple[Path, ...]
-
-    @property
-    def resumes(self) -> str | None:
-        """The checkpoint that it goes on from, of a run that wasn't named."""
-        return resume_checkpoint(self.folders[0])
-
-    @property
-    def start(self) -> int:
-        """The environment step that it goes on from; 0 if it is all here."""
-        return resumed_from(self.folders[0])
-
-    def episodes(self) -> list[dict[str, Any]]:
-        """As `episodes.read_episodes`."""
-        return read_versions(self.folders)
-
-
-def trainings(paths: Sequence[Path]) -> list[Training]:
+def trainings(paths: Sequence[Path]) -> list[tuple[str, list[Path]]]:
     """The trainings that are logged in paths; runs that go on from each other are one.
 
     Args:
         paths: folders of runs, or of one of their versions, or the file of episodes in one.
+
+    Returns:
+        Of each training its paths, joined by ` + `, and its folders `version_<n>`, each going on from the one before.
 
     Raises:
         ConfigError: a folder is of no run, or two go on from the same one.
@@ -56,7 +30,7 @@ def trainings(paths: Sequence[Path]) -> list[Training]:
         if whole[0] == other[0]:
             names = f"`{owners[whole[-1]]}` and `{owners[other[-1]]}`"
             raise ConfigError(f"{names} both go on from `{owners[whole[0]]}`, and aren't two seeds: name one.")
-    return [Training(tuple(dict.fromkeys(owners[folder] for folder in whole)), whole) for whole in ends]
+    return [(" + ".join(dict.fromkeys(str(owners[folder]) for folder in whole)), whole) for whole in ends]
 
 
 def _started_versions(path: Path) -> list[Path]:
@@ -69,15 +43,15 @@ def _started_versions(path: Path) -> list[Path]:
     return started
 
 
-def _back_to_its_start(version: Path, owners: Mapping[Path, Path]) -> tuple[Path, ...]:
+def _back_to_its_start(version: Path, known: Iterable[Path]) -> list[Path]:
     folders = [version]
-    while (before := _resumed_version(folders[0], owners)) and before not in folders:
+    while (before := _resumed_version(folders[0], known)) and before not in folders:
         folders.insert(0, before)
-    return tuple(folders)
+    return folders
 
 
-def _resumed_version(version: Path, owners: Mapping[Path, Path]) -> Path | None:
-    """The version, of those that are named, that has saved the checkpoint that another one goes on from.
+def _resumed_version(version: Path, known: Iterable[Path]) -> Path | None:
+    """The version, of those that are known, that has saved the checkpoint that another one goes on from.
 
     The path of the checkpoint may be of another machine, or relative to another folder: then it is the version that has
     the last names of the path, those of the run and of the version and as many before as can be, or else one of the
@@ -87,7 +61,7 @@ def _resumed_version(version: Path, owners: Mapping[Path, Path]) -> Path | None:
     if not checkpoint:
         return None
     path = local_folder(checkpoint) or Path(checkpoint)
-    saved_by, others = path.parents[1], [other for other in owners if other != version]
+    saved_by, others = path.parents[1], [other for other in known if other != version]
     if path.is_file():
         return next((other for other in others if other.resolve() == saved_by.resolve()), None)
     names = {other: _names_in_common(other.resolve(), saved_by) for other in others}

@@ -5,10 +5,9 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
 from sheeprl_dnp.report import configuration
 from sheeprl_dnp.report.records import LEFT_OUT
-from sheeprl_dnp.report.results import Results, lookahead, steps_of
+from sheeprl_dnp.report.results import DREAM, FORCED, Results, rules_of
 from sheeprl_dnp.report.tables import TRAINING, run_names
 from sheeprl_dnp.studies import OWN_RULE
 
@@ -20,6 +19,16 @@ BY_DIFFICULTY = {  # headings
     "ponder_steps": "ponder steps of an action",
     "first_ponder_steps": "of the first action",
 }
+CORRELATIONS = {
+    "spearman_of_means": "of the mean ponder steps at each difficulty",
+    "spearman_of_first_means": "of those of the first action",
+    "spearman_of_episodes": "of the ponder steps of an episode",
+}
+LESS = {
+    FORCED: "{to} steps less that with {from}",
+    OWN_RULE: "own rule less that with its steps shuffled",
+    DREAM: "{label} less by its own rule",
+}
 
 
 def markdown(results: Results, captions: dict[str, str]) -> str:
@@ -30,14 +39,15 @@ def markdown(results: Results, captions: dict[str, str]) -> str:
     loader = PackageLoader("sheeprl_dnp.report", ".")
     environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.filters["table"] = table
-    fewest = results.values.query("measure == 'episodes' and difficulty.isna()")
+    fewest = results.runs.get(f"{TRAINING}_episodes", pd.Series(dtype=float)).min()
+    configs = results.configurations
     return environment.get_template("report.md.jinja").render(
         results=results,
         study=results.study,
         captions=captions,
         cells=lambda *keys: cells(results, *keys),
         lengths=sorted(results.study.finished["steps"].astype(int).unique()),
-        fewest=int(fewest.loc[fewest["rule"] == TRAINING, "value"].min()) if len(fewest) else 0,
+        fewest=0 if pd.isna(fewest) else int(fewest),
         unpaired=unpaired(results),
         pairs=pairs_tables(results),
         rules=rules_table(results),
@@ -45,10 +55,10 @@ def markdown(results: Results, captions: dict[str, str]) -> str:
         levels=difficulty_table(results),
         correlations=correlations(results),
         elsewhere={name: elsewhere_tables(there) for name, there in results.elsewhere.items()},
-        compared=configuration.compared_seeds(results.configurations),
+        compared=configuration.compared_seeds(configs),
         left_out=LEFT_OUT,
-        without=[arm for arm in results.arms if arm not in results.configurations.index.get_level_values("arm")],
-        differences=configuration.differences(results.configurations),
+        without=[arm for arm in results.arms if arm not in configs.index.get_level_values("arm")],
+        differences=configuration.differences(configs),
         machines=machines(results),
     )
 
@@ -65,16 +75,15 @@ def text(value: float, digits: int = 2, scale: float = 1) -> str:
     return NONE if pd.isna(value) else f"{float(f'{value * scale:.10g}'):,.{digits}f}"
 
 
-def shown(estimate: pd.Series) -> str:
-    """An estimate, with its 95 % interval."""
-    if pd.isna(estimate["value"]):
-        return NONE
-    interval = f"[{text(estimate['low'])}, {text(estimate['high'])}]"
-    return f"{text(estimate['value'])} {'(1 seed)' if pd.isna(estimate['low']) else interval}"
-
-
 def texts(estimates: pd.DataFrame) -> pd.DataFrame:
-    return estimates.assign(text=[shown(row) for _, row in estimates.iterrows()])
+    """With `text`: the value, with its 95 % interval."""
+    rows = estimates[["value", "low", "high"]].itertuples(index=False)
+    return estimates.assign(text=[_with_interval(*row) for row in rows])
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    interval = "(1 seed)" if pd.isna(low) else f"[{text(low)}, {text(high)}]"
+    return NONE if pd.isna(value) else f"{text(value)} {interval}"
 
 
 def cells(
@@ -97,8 +106,8 @@ def unpaired(results: Results) -> list[str]:
     """Which arms' differences are of fewer runs than the arm has, since the first arm lacks their seeds."""
     first, said = results.study.first, []
     for rule, part in {TRAINING: "training", OWN_RULE: "frozen"}.items():
-        known = results.values[results.values["rule"] == rule].query("measure == 'return' and difficulty.isna()")
-        has = known.pivot(index="arm", columns="seed", values="value").reindex(results.arms).notna()
+        runs = results.runs.reindex(columns=[f"{rule}_return"]).squeeze(axis=1)
+        has = runs.unstack("seed").reindex(results.arms).notna()
         own, shared = has.sum(axis=1), (has & has.loc[first]).sum(axis=1)
         for arm in results.arms[1:] if own[first] else []:
             if own[arm] and not shared[arm]:
@@ -119,32 +128,21 @@ def pairs_tables(results: Results) -> dict[str, pd.DataFrame]:
     if results.counts.index.unique("difficulty").size > 1:
         title = f"Return of an episode of the highest difficulty, {hardest:g}, frozen policy"
         compared[title] = frozen[frozen["difficulty"] == hardest]
-    tables = {}
-    for title, pairs in compared.items():
-        found = texts(pairs).pivot(index="arm", columns="than", values="text").fillna("")
-        rows, columns = ([arm for arm in results.arms if arm in axis] for axis in (found.index, found.columns))
-        tables[title] = found.loc[rows, columns].rename_axis("less")
-    return {title: cells for title, cells in tables.items() if len(cells)}
-
-
-def title(actions: int) -> str:
-    """Of the rule that looks ahead at so many actions."""
-    return f"best of {actions}, dreamed"
+    return {
+        title: texts(pairs).pivot(index="arm", columns="than", values="text").fillna("").rename_axis("less")
+        for title, pairs in compared.items()
+        if len(pairs)
+    }
 
 
 def rules_table(results: Results, alone: bool = False) -> pd.DataFrame:
     """The return of each arm that was also played by other rules than its own, or of any (`alone`)."""
-    returns = texts(results.rows("return", by=("rule",))).query("rule != @TRAINING")
-    found = returns.pivot(index="arm", columns="rule", values="text")
-    rules = {OWN_RULE: "own rule", SHUFFLED: "shuffled"}
-    rules |= {rule: f"{n} step{'s' * (n > 1)}" for rule, n in steps_of(returns["rule"]).items()}
-    rules |= {rule: title(n) for rule, n in lookahead(returns["rule"]).items()}
-    used = [rule for rule in rules if rule in found]
-    others = found.drop(columns=OWN_RULE, errors="ignore").notna().any(axis=1)
-    arms = [arm for arm in results.arms if arm in found.index and (alone or others[arm])]
-    trained = [results.study.trained_steps.get(arm, 1) for arm in arms]
-    labels = [f"{arm} (trained with N = {steps})" for arm, steps in zip(arms, trained, strict=True)]
-    return found.loc[arms, used].set_axis(labels).rename_axis("arm").rename(columns=rules)
+    returns = texts(results.returns())
+    others = returns.loc[returns["rule"] != OWN_RULE, "arm"]
+    shown = returns if alone else returns[returns["arm"].isin(others)]
+    names = {arm: f"{arm} (trained with N = {results.study.trained_steps.get(arm, 1)})" for arm in results.arms}
+    found = shown.pivot(index="arm", columns="label", values="text").rename(index=names)
+    return found[list(dict.fromkeys(shown["label"]))]
 
 
 def elsewhere_tables(results: Results) -> dict[str, pd.DataFrame]:
@@ -160,11 +158,9 @@ def elsewhere_tables(results: Results) -> dict[str, pd.DataFrame]:
 
 def gains_table(results: Results) -> pd.DataFrame:
     """What more ponder steps, and their choice, bring: a line for each arm and pair, a column for each difficulty."""
-    gains = texts(results.gains)
-    pairs = gains["to"] + " steps less that with " + gains["from"]
-    pairs = pairs.where(gains["from"] != SHUFFLED, "own rule less that with its steps shuffled")
-    for rule, n in lookahead(gains["to"]).items():
-        pairs = pairs.where(gains["to"] != rule, f"{title(n)} less by its own rule")
+    rules = rules_of(results.gains["to"]).set_index("rule")
+    gains = texts(results.gains).join(rules, on="to")
+    pairs = [LESS[gain["kind"]].format_map(gain) for _, gain in gains.iterrows()]
     levels = gains["difficulty"].map("difficulty {:g}".format, na_action="ignore").fillna("all episodes")
     lines = gains.assign(pair=pairs, level=levels).groupby(["arm", "pair", "level"], sort=False)["text"].first()
     columns = list(dict.fromkeys(levels))
@@ -173,35 +169,29 @@ def gains_table(results: Results) -> pd.DataFrame:
 
 
 def difficulty_table(results: Results) -> pd.DataFrame:
-    first = results.study.first
+    """A line for each arm and difficulty, a column for each measure."""
+    first, keys = results.study.first, ["arm", "difficulty"]
     levels = texts(results.rows(by=("difficulty",), rule=OWN_RULE))
-    found = levels.pivot(index=["arm", "difficulty"], columns="measure", values="text")
+    found = levels.pivot(index=keys, columns="measure", values="text")
     against = texts(results.rows("return", by=("difficulty",), rule=OWN_RULE, statistic="difference", than=first))
-    counts = results.counts.reindex(found.index)
-    cells = pd.DataFrame({"difficulty": [f"{level:g}" for _, level in found.index]}, found.index)
-    cells[f"episodes ({results.study.kind_of_world})"] = [
-        f"{n:,} ({text(worlds, 0)})" for n, worlds in counts.to_numpy()
-    ]
-    for measure in results.told_apart:
-        cells[BY_DIFFICULTY[measure]] = found[measure]
-        if measure == "return":
-            cells[f"difference from {first}"] = against.set_index(found.index.names)["text"]
-    return cells.reindex(results.arms, level="arm").droplevel("difficulty") if len(cells) else cells
+    counts = [f"{n:,} ({text(worlds, 0)})" for n, worlds in results.counts.reindex(found.index).to_numpy()]
+    cells = found.reindex(columns=results.told_apart).rename(columns=BY_DIFFICULTY).reset_index("difficulty")
+    if len(cells):
+        cells["difficulty"] = cells["difficulty"].map("{:g}".format)
+        cells.insert(1, f"episodes ({results.study.kind_of_world})", counts)
+        cells.insert(3, f"difference from {first}", against.set_index(keys)["text"].reindex(found.index).to_numpy())
+    return cells
 
 
 def correlations(results: Results) -> dict[str, str]:
     """By arm, of those whose episodes have a difficulty."""
-    names = {
-        "spearman_of_means": "of the mean ponder steps at each difficulty",
-        "spearman_of_first_means": "of those of the first action",
-        "spearman_of_episodes": "of the ponder steps of an episode",
-    }
     runs = results.rows("return", rule=OWN_RULE).set_index("arm")["n"]
     said: dict[str, list[str]] = {arm: [] for arm in results.arms if arm in results.counts.index.unique("arm")}
-    for measure, name in names.items():
-        for _, rho in results.rows(measure, rule=OWN_RULE).iterrows():
-            arm, n = rho["arm"], rho["n"]
-            said[arm].append(f"{shown(rho)} {name}" + (f" ({n:.0f} of {runs[arm]:.0f} runs)" if n < runs[arm] else ""))
+    for measure, name in CORRELATIONS.items():
+        for _, rho in texts(results.rows(measure, rule=OWN_RULE)).iterrows():
+            all_of = runs[rho["arm"]]
+            few = f" ({rho['n']:.0f} of {all_of:.0f} runs)" if rho["n"] < all_of else ""
+            said[rho["arm"]].append(f"{rho['text']} {name}{few}")
     undefined = "not defined, since the ponder steps or the difficulties never vary"
     return {arm: "; ".join(parts) or undefined for arm, parts in said.items()}
 

@@ -7,15 +7,13 @@
 `arm`, `seed`, `value`
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 
 from sheeprl_dnp.envs.crafter_score import PREFIX, score
 from sheeprl_dnp.report.score import unlocked
 from sheeprl_dnp.report.statistics import spearman, spearman_of_means
-from sheeprl_dnp.report.tables import CONFIG, RUN, TRAINING, Study, world_of
+from sheeprl_dnp.report.tables import CONFIG, RUN, TRAINING, Study, run_names, world_of
 from sheeprl_dnp.studies import OWN_RULE
 
 KEYS = ["measure", "rule", "difficulty", "step"]
@@ -23,10 +21,9 @@ EPISODE = ["return", "length", "success", "ponder_steps", "first_ponder_steps", 
 LAST_PART = 0.2  # of the budget: "the last part of the training"
 DRAWS = 200  # of as many episodes as the run with the fewest has
 OFFICIAL_BIN = 10_000  # environment steps, of the published curves of Crafter
-PONDER = "Ponder/"
 MASS = "halt_mass_"
 COSTS = ("steps", "gradient_steps", "wall_s", "cpu_s", "flops_per_gradient_step")
-STEPS = ("expected_steps", "expected_steps_p10", "expected_steps_p90", "player_steps")
+HALTING = r"^Ponder/(?:halt_mass_|expected_steps|player_steps)"  # what is shown of what was logged
 CORRELATIONS = {
     "spearman_of_means": (spearman_of_means, "ponder_steps"),
     "spearman_of_first_means": (spearman_of_means, "first_ponder_steps"),
@@ -47,8 +44,7 @@ def of_episodes(episodes: pd.DataFrame) -> pd.DataFrame:
     """How many there are and their means, by rule, for all of them and for each difficulty."""
     groups = _with_all(episodes).groupby([*RUN, "rule", "difficulty"], observed=True, dropna=False)
     known = [name for name in EPISODE if name in episodes]
-    means = groups[known].agg(lambda column: column.astype(float).mean()).assign(episodes=groups.size())
-    return _long(means)
+    return _long(groups[known].agg(lambda column: column.astype(float).mean()).assign(episodes=groups.size()))
 
 
 def _with_all(episodes: pd.DataFrame) -> pd.DataFrame:
@@ -77,15 +73,14 @@ def learning_curves(study: Study) -> pd.DataFrame:
     episodes = study.by_rule(TRAINING)
     reward = unlocked(episodes).sum(axis=1) - 0.9 if study.plays_crafter else episodes["return"]
     points = _with_all(binned(episodes.assign(learning_curve=reward), study.budget))
-    means = points.groupby([*RUN, "rule", "difficulty", "step"], observed=True, dropna=False)[["learning_curve"]].mean()
-    return _long(means)
+    groups = points.groupby([*RUN, "rule", "difficulty", "step"], observed=True, dropna=False)
+    return _long(groups[["learning_curve"]].mean())
 
 
 def halting(study: Study) -> pd.DataFrame:
     """What agents that learn to halt logged, by bins of steps, without `Ponder/`."""
-    logged = binned(study.metrics, study.budget).set_index([*RUN, "step"]).filter(like=PONDER)
-    logged.columns = logged.columns.str.removeprefix(PONDER)
-    logged = logged[[name for name in logged if name.startswith(MASS) or name in STEPS]]
+    logged = binned(study.metrics, study.budget).set_index([*RUN, "step"]).filter(regex=HALTING)
+    logged.columns = logged.columns.str.removeprefix("Ponder/")
     learns = logged.filter(like=MASS).notna().any(axis=1).groupby("arm", observed=True).transform("any")
     return _long(logged[learns].groupby([*RUN, "step"], observed=True).mean())
 
@@ -189,9 +184,11 @@ def counts(study: Study) -> pd.DataFrame:
     return pd.DataFrame({"episodes": groups.size(), "worlds": worlds})
 
 
-def missing_episodes(study: Study) -> Iterator[tuple[str, str]]:
-    """The runs whose training episodes all ended after the shortest run, and what to say of them."""
+def missing_episodes(study: Study) -> pd.DataFrame:
+    """The runs whose training episodes all ended after the shortest run, and what to say of them: `run`, `reason`."""
     first = study.training.groupby(RUN, observed=True)["step"].min()
-    for arm, seed in first.index[first > study.budget]:
-        reason = f"none of its episodes ended within the first {study.budget:,} steps"
-        yield f"{arm} seed {seed}", f"{reason}: reported without its training episodes"
+    late = run_names(first[first > study.budget].reset_index())
+    reason = (
+        f"none of its episodes ended within the first {study.budget:,} steps: reported without its training episodes"
+    )
+    return pd.DataFrame({"run": late, "reason": reason})

@@ -1,11 +1,10 @@
 """What the figures share: colours that colour-blind people tell apart, intervals, legends."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,6 +26,7 @@ STYLE: dict[Any, Any] = {
     "figure.constrained_layout.wspace": 0.06,
     "savefig.dpi": 150,
 }
+BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}  # of a legend: right of its panel
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **kwargs: Any) -> tuple[Figure, Any]:
@@ -37,18 +37,20 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **k
     return figure, axes
 
 
-def arm_style(arms: list[str], arm: str) -> dict[str, Any]:
-    """The same in all the figures."""
-    index = arms.index(arm)
-    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "label": arm}
+def titled(axes: Sequence[Axes], titles: Sequence[str]) -> Iterator[tuple[Axes, str]]:
+    """Each panel with its title, an arm, in lines that are no wider than it."""
+    for panel, title in zip(axes, titles, strict=True):
+        panel.set_title("\n".join(textwrap.wrap(title, 32)))
+        yield panel, title
 
 
 def by_arm(arms: list[str], estimates: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
-    """Each arm that has some of the estimates, with those and its style."""
-    for arm in arms:
+    """Each arm that has some of the estimates, with those and its style, which is the same in all the figures."""
+    for index, arm in enumerate(arms):
         own = estimates[estimates["arm"] == arm]
+        style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "label": arm}
         if len(own):
-            yield arm, own, arm_style(arms, arm)
+            yield arm, own, style
 
 
 def ordered_style(index: int, count: int) -> dict[str, Any]:
@@ -57,24 +59,18 @@ def ordered_style(index: int, count: int) -> dict[str, Any]:
     return {"color": shade, "marker": MARKERS[index % len(MARKERS)]}
 
 
-def limits(estimates: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """The interval of each estimate; its value where there is none."""
-    return estimates["low"].fillna(estimates["value"]), estimates["high"].fillna(estimates["value"])
-
-
 def band(axes: Axes, x: Any, estimates: pd.DataFrame, **style: Any) -> None:
     """A line of means with its intervals as a band, where there are any."""
     axes.plot(x, estimates["value"], **{"markersize": 4} | style)
-    axes.fill_between(x, *limits(estimates), color=style["color"], alpha=0.18, linewidth=0)
+    low, high = (estimates[limit].fillna(estimates["value"]) for limit in ("low", "high"))
+    axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
 
 
 def bars(axes: Axes, x: Any, estimates: pd.DataFrame, *, flat: bool = False, **style: Any) -> None:
     """Means with their intervals as bars, along y, or along x if `flat`."""
-    low, high = limits(estimates)
-    error = np.array([estimates["value"] - low, high - estimates["value"]]).clip(min=0)
-    place = (
-        {"x": estimates["value"], "y": x, "xerr": error} if flat else {"x": x, "y": estimates["value"], "yerr": error}
-    )
+    error = estimates[["low", "high"]].sub(estimates["value"], axis=0).abs().to_numpy().T
+    place = {"x": x, "y": estimates["value"], "yerr": error}
+    place = {"y": x, "x": estimates["value"], "xerr": error} if flat else place
     axes.errorbar(**place, **{"capsize": 2, "markersize": 5, "linewidth": 1} | style)
 
 
@@ -88,16 +84,10 @@ def in_thousands(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def legend(figure: Figure, axes: Axes, **kwargs: Any) -> None:
+def legend(figure: Figure, axes: Axes) -> None:
     """Under the panels, each label once."""
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     if handles:
         width = 0.7 + 0.085 * max(map(len, handles))  # inches of the longest entry, about
         columns = min(len(handles), max(1, int(figure.get_figwidth() / width)))
-        place: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "frameon": False}
-        figure.legend(handles.values(), handles.keys(), **place | kwargs)
-
-
-def wrapped(label: str) -> str:
-    """A label as the title of a narrow panel."""
-    return "\n".join(textwrap.wrap(label, 32))
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)

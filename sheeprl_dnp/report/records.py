@@ -2,11 +2,10 @@
 
 import errno
 import json
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -15,17 +14,9 @@ from pydantic import BaseModel, Field
 
 from sheeprl_dnp.checks import check
 from sheeprl_dnp.envs.crafter_score import PREFIX
-from sheeprl_dnp.episodes import read_episodes, versions
-from sheeprl_dnp.studies import Evaluations, Plan, Run
+from sheeprl_dnp.episodes import FILE_NAME, read_episodes, versions
+from sheeprl_dnp.studies import Evaluation, Plan, Run
 
-T = TypeVar("T")
-# Of each table, the columns that a study always has
-NEEDED = {
-    "runs": ["steps", "gradient_steps", "wall_s", "cpu_s", "machines", "flops_per_action", "flops_per_gradient_step"],
-    "training": ["step", "length", "reward"],
-    "evaluation": ["rule", "episode", "return"],
-    "metrics": ["step"],
-}
 PONDER_KEYS = ("max_halts", "learn_halting", "halting", "lambda_p")  # of a configuration, those that a report reads
 CONFIG = "config."
 # Left out: names and paths, which never change what is computed, and the list of what is logged
@@ -33,6 +24,8 @@ LEFT_OUT = (
     "exp_name run_name root_dir log_root metric.logger.name metric.logger.root_dir metric.aggregator.metrics "
     "model_manager.models checkpoint.resume_from"
 ).split()
+# What reading a damaged file raises
+ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, yaml.YAMLError)
 
 Finite = Annotated[float, Field(allow_inf_nan=False, description="a finite number")]
 Number = Annotated[int, Field(description="a whole number")]
@@ -61,6 +54,7 @@ class Attempt(BaseModel):
     threads: int | None = None
     commit: str | None = None
 
+    @property
     def description(self) -> str:
         """One line about the machine, the threads of a run, and the commit of this project."""
         facts = {key: value for key, value in self.machine.items() if value is not None}
@@ -71,26 +65,28 @@ class Attempt(BaseModel):
 
 def read_runs(study: Path, plan: Plan) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """The tables of a study (see `tables.Study`), and its problems: `run`, `reason`."""
-    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in NEEDED}
-    problems: list[tuple[str, str]] = []
-    for run in plan.runs(study):
-        reasons: list[str] = []
-        for name, table in read_run(run, plan.evaluations, reasons):
-            parts[name].append(table.assign(arm=run.arm.label, seed=run.seed))
+    runs, problems = plan.runs(study), []
+    names = ("runs", "training", "evaluation", "metrics")
+    parts: dict[str, list[pd.DataFrame]] = {name: [pd.DataFrame()] for name in names}
+    for run in runs:
+        found, reasons = read_run(run, plan)
         problems += [(run.name, reason) for reason in reasons]
-    tables = {}
-    for name, found in parts.items():
-        table = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
-        first = ["arm", "seed", *NEEDED[name]]
-        tables[name] = table.reindex(columns=[*first, *(column for column in table if column not in first)])
-    return tables, pd.DataFrame([*problems, *_strangers(study, plan)], columns=["run", "reason"])
+        for name, table in found:
+            parts[name].append(table.assign(arm=run.arm.label, seed=run.seed))
+    for folder in sorted(set(study.glob("runs/*/seed_*")) - {run.folder for run in runs}):
+        name = f"{folder.parent.name} {folder.name.replace('_', ' ')}"
+        problems.append((name, "not in `study.yaml`: left out"))
+    return {name: pd.concat(found, ignore_index=True) for name, found in parts.items()}, pd.DataFrame(
+        problems, columns=["run", "reason"]
+    )
 
 
-def read_run(run: Run, evaluations: Evaluations, reasons: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """What there is of a run: parts of the tables, by their names; `reasons` gets what is wrong with it."""
+def read_run(run: Run, plan: Plan) -> tuple[list[tuple[str, pd.DataFrame]], list[str]]:
+    """What there is of a run, parts of the tables by their names, and what is wrong with it."""
+    reasons: list[str] = []
 
-    def part(name: str, load: Callable[[], T]) -> T | None:
-        content, error = tried(load)
+    def part(name: str, load: Callable[..., Any], *arguments: Any) -> Any:
+        content, error = tried(load, run, *arguments)
         if isinstance(error, OSError):
             reasons.append(f"finished, but without `{name}`: reported without it")
         elif error:
@@ -98,33 +94,34 @@ def read_run(run: Run, evaluations: Evaluations, reasons: list[str]) -> Iterator
         return content
 
     if problem := _unfinished(run):
-        reasons.append(problem)
-        config, _ = tried(lambda: newest_config(run))
-        yield "runs", pd.DataFrame([_configuration(config) if config else {}])
-        return
-    config = part("config.yaml", lambda: newest_config(run))
-    row = check(Finished, run.load("finished.json")).model_dump() | (_configuration(config) if config else {})
-    row |= part("costs.json", lambda: _costs(run)) or {}
-    row |= part("attempt_<n>.json", lambda: _attempts(run)) or {}
-    tables = [
-        ("runs", pd.DataFrame([row])),
-        ("training", part("episodes.jsonl", lambda: _episodes(run))),
-        ("metrics", part("metrics.csv", lambda: _metrics(run))),
-    ]
-    for played in evaluations.of(config["algo"] if config else None):
-        name = f"evaluation_{played.name}.json"
-        table = part(name, partial(_evaluation, run, name, played.episodes))
-        here = {"rule": played.rule, "environment": played.environment}
-        tables.append(("evaluation", None if table is None else table.assign(**here)))
-    yield from ((name, table) for name, table in tables if table is not None)
+        config, _ = tried(newest_config, run)
+        return [("runs", pd.DataFrame([_configuration(config or {})]))], [problem]
+    config = part("config.yaml", newest_config)
+    row = _finished(run).model_dump() | _configuration(config or {})
+    row |= part("costs.json", _costs) or {}
+    row |= part("attempt_<n>.json", _attempts) or {}
+    tables = [("runs", pd.DataFrame([row]))]
+    tables += [("training", part(FILE_NAME, _episodes)), ("metrics", part("metrics.csv", _metrics))]
+    for played in plan.evaluations.of(config["algo"] if config else None):
+        tables.append(("evaluation", part(f"evaluation_{played.name}.json", _evaluation, played)))
+    return [(name, table) for name, table in tables if table is not None], reasons
 
 
-def tried(load: Callable[[], Any]) -> tuple[Any, Exception | None]:
+def tried(load: Callable[..., Any], run: Run, *arguments: Any) -> tuple[Any, Exception | None]:
     """What it gives, or the error of a file that is missing or damaged."""
     try:
-        return load(), None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, yaml.YAMLError) as error:
+        return load(run, *arguments), None
+    except ERRORS as error:
         return None, error
+
+
+def describe(error: Exception | None) -> str:
+    """One line about what went wrong in reading a file."""
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    if isinstance(error, OSError):
+        return error.strerror or "a file is missing"
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def newest_config(run: Run) -> dict[str, Any]:
@@ -151,6 +148,10 @@ def _configuration(config: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _finished(run: Run) -> Finished:
+    return check(Finished, run.load("finished.json"))
+
+
 def _costs(run: Run) -> dict[str, Any]:
     costs = check(Costs, run.load("costs.json"))
     return {
@@ -160,22 +161,22 @@ def _costs(run: Run) -> dict[str, Any]:
     }
 
 
-def _attempts(run: Run) -> dict[str, Any]:
-    """Times are sums over the attempts, unknown if one of them doesn't say."""
-    attempts = load_attempts(run)
-    times = pd.DataFrame([attempt.model_dump(include={"wall_s", "cpu_s"}) for attempt in attempts], dtype=float)
-    machines = dict.fromkeys(attempt.description() for attempt in attempts)
-    return {**times.sum(skipna=False), "machines": " | ".join(machines) or None}
-
-
 def load_attempts(run: Run) -> list[Attempt]:
     """The attempts at a run, the first first; for errors see `tried`."""
     names = sorted((path.name for path in run.folder.glob("attempt_*.json")), key=lambda name: int(name[8:-5]))
     return [check(Attempt, run.load(name)) for name in names]
 
 
+def _attempts(run: Run) -> dict[str, Any]:
+    """Times are sums over the attempts, unknown if one of them doesn't say."""
+    attempts = load_attempts(run)
+    times = pd.DataFrame([attempt.model_dump(include={"wall_s", "cpu_s"}) for attempt in attempts], dtype=float)
+    machines = dict.fromkeys(attempt.description for attempt in attempts)
+    return {**times.sum(skipna=False), "machines": " | ".join(machines) or None}
+
+
 def _episodes(run: Run) -> pd.DataFrame:
-    if not any((folder / "episodes.jsonl").is_file() for folder in versions(run.folder)):
+    if not any((folder / FILE_NAME).is_file() for folder in versions(run.folder)):
         raise FileNotFoundError
     episodes = pd.DataFrame(read_episodes(run.folder))
     if episodes.empty:
@@ -188,17 +189,16 @@ def _metrics(run: Run) -> pd.DataFrame:
     metrics = pd.read_csv(StringIO(content))
     if metrics.empty or not content.endswith("\n"):
         raise ValueError("it has no line" if metrics.empty else "its last line is cut")
-    checked(metrics, ["step"])
     if not metrics.select_dtypes(exclude="number").empty:
         raise ValueError("a value is not a number")
-    return metrics.replace([np.inf, -np.inf], np.nan)
+    return checked(metrics, ["step"]).replace([np.inf, -np.inf], np.nan)
 
 
-def _evaluation(run: Run, name: str, count: int) -> pd.DataFrame:
+def _evaluation(run: Run, played: Evaluation) -> pd.DataFrame:
     """The episodes, with a column for each achievement, as in training."""
-    content = run.load(name)
-    if len(content["episodes"]) != count:
-        raise ValueError(f"it has {len(content['episodes'])} episodes, `study.yaml` asks for {count}")
+    content = run.load(f"evaluation_{played.name}.json")
+    if len(content["episodes"]) != played.episodes:
+        raise ValueError(f"it has {len(content['episodes'])} episodes, `study.yaml` asks for {played.episodes}")
     episodes = pd.DataFrame(content["episodes"]).rename(columns={"seed": "episode"})
     checked(episodes, ["episode", "return", "length", "ponder_steps"])
     for name in episodes.columns.intersection(["difficulty", "success", "first_ponder_steps"]):
@@ -206,8 +206,8 @@ def _evaluation(run: Run, name: str, count: int) -> pd.DataFrame:
     if "achievements" in episodes:
         counts = [count if isinstance(count, dict) else {} for count in episodes.pop("achievements")]
         episodes = episodes.join(pd.DataFrame(counts, episodes.index).add_prefix(PREFIX))
-    latency = checked(pd.DataFrame([content["latency_ms_per_action"]]), ["median"])
-    return episodes.assign(latency_ms=latency["median"].iloc[0])
+    latency = checked(pd.DataFrame([content["latency_ms_per_action"]]), ["median"])["median"].iloc[0]
+    return episodes.assign(latency_ms=latency, rule=played.rule, environment=played.environment)
 
 
 def checked(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -222,12 +222,13 @@ def checked(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 
 def _unfinished(run: Run) -> str | None:
+    """Why a run can't be reported, if it can't."""
     if not run.folder.is_dir():
         return "missing: it was never started"
     if run.is_finished:
-        _, error = tried(lambda: check(Finished, run.load("finished.json")))
+        _, error = tried(_finished, run)
         return f"corrupt: `finished.json` can't be read ({describe(error)})" if error else None
-    progress, error = tried(lambda: _progress(run))
+    progress, error = tried(_progress, run)
     progress = progress or f"how far it came is unknown ({describe(error)})"
     return f"unfinished: {progress}; {_last_attempt(run)}"
 
@@ -238,26 +239,10 @@ def _progress(run: Run) -> str:
 
 
 def _last_attempt(run: Run) -> str:
-    attempts, _ = tried(lambda: load_attempts(run))
+    attempts, _ = tried(load_attempts, run)
     if not attempts:
         return "there is no record of an attempt"
     if attempts[-1].exit is None:
         return "its last attempt is still running or was killed"
     failed = f"its last attempt ended with exit code {attempts[-1].exit}"
     return failed if attempts[-1].exit else "its training has ended, its evaluation has not"
-
-
-def _strangers(study: Path, plan: Plan) -> list[tuple[str, str]]:
-    """The runs in the folder that `study.yaml` doesn't name."""
-    known = {run.folder for run in plan.runs(study)}
-    folders = sorted(set(study.glob("runs/*/seed_*")) - known)
-    return [(f"{f.parent.name} {f.name.replace('_', ' ')}", "not in `study.yaml`: left out") for f in folders]
-
-
-def describe(error: Exception | None) -> str:
-    """One line about what went wrong in reading a file."""
-    if isinstance(error, KeyError):
-        return f"it has no {error}"
-    if isinstance(error, OSError):
-        return error.strerror or "a file is missing"
-    return " ".join(str(error).split()).rstrip(".")

@@ -1,17 +1,14 @@
 """All that a report says, as numbers: tables, which the text and the figures show."""
 
 import json
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import combinations
-from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
-from sheeprl_dnp.envs.crafter_score import BUDGET
 from sheeprl_dnp.report import configuration, measures, statistics
 from sheeprl_dnp.report.measures import KEYS
 from sheeprl_dnp.report.tables import RUN, TRAINING, Study
@@ -20,6 +17,9 @@ from sheeprl_dnp.studies import OWN_RULE
 
 COMPARED = ["episodes", "score", "score_of_equal_episodes", "return", "length", "ponder_steps", "latency_ms"]
 BY_DIFFICULTY = ("return", "success", "ponder_steps", "first_ponder_steps")  # what is told of each difficulty
+FORCED, DREAM = "forced", "dream"
+# The kinds of rules by which frozen policies act, in the order of a report, and what they are called in it
+RULES = {OWN_RULE: "own rule", SHUFFLED: "shuffled", FORCED: "{n:g} step{s}", DREAM: "best of {n:g}, dreamed"}
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,6 @@ class Results:
         return self.study.plan.labels
 
     @property
-    def has_published_budget(self) -> bool:
-        """Whether it is as long as the published runs of Crafter."""
-        return self.study.plays_crafter and self.study.budget == BUDGET
-
-    @property
     def runs(self) -> pd.DataFrame:
         """A row a run, a column a measure (`return`) of a rule (`training_return`), of all the episodes."""
         whole = self.values[self.values[["difficulty", "step"]].isna().all(axis=1)]
@@ -70,21 +65,24 @@ class Results:
         """What is told of each difficulty: without a `success` that is the same as the `return`."""
         levels = self.rows(by=("difficulty",), rule=OWN_RULE)
         found = levels.pivot(index=["arm", "difficulty"], columns="measure", values="value")
-        same = "success" in found and (found["success"] == found["return"]).all()
+        same = "success" in found and found["success"].equals(found["return"])
         return [measure for measure in BY_DIFFICULTY if measure in found and not (measure == "success" and same)]
 
     def rows(self, measure: str | None = None, *, by: tuple[str, ...] = (), **keys: Any) -> pd.DataFrame:
-        """The estimates (means, if no `statistic` is named) with these values of the keys.
+        """The estimates (means, if no `statistic` is named) with these values of the keys, in the order of the arms.
 
         Args:
             by: of `KEYS`, those that have any value, but have one: a key that isn't named here or there is NaN.
         """
         keys = {"statistic": "mean"} | ({"measure": measure} if measure else {}) | keys
-        known = self.estimates["value"].notna() & self.estimates[list(by)].notna().all(axis=1)
+        found = self.estimates.dropna(subset=["value", *by])
         for key, value in keys.items():
-            known &= self.estimates[key] == value
-        others = set(KEYS) - {"measure"} - set(by) - keys.keys()
-        return self.estimates[known & self.estimates[list(others)].isna().all(axis=1)]
+            found = found[found[key] == value]
+        return found[found[list(set(KEYS) - {"measure", *by, *keys})].isna().all(axis=1)]
+
+    def returns(self, *by: str) -> pd.DataFrame:
+        """The mean returns of the frozen policies by `rule` (and other keys), with the columns of `rules_of`."""
+        return rules_of(self.estimates["rule"]).merge(self.rows("return", by=("rule", *by)), on="rule")
 
     def as_json(self) -> dict[str, Any]:
         """The tables as lists of rows, NaN as null, without the last digits, which depend on the processor."""
@@ -98,11 +96,10 @@ class Results:
         }
         study = {name: getattr(self.study, name) for name in ("name", "budget", "trained_steps", "prior")}
         about = {"arms": self.arms, "bin": measures.bin_size(self.study.budget), "worlds": self.worlds}
-        elsewhere = {
-            name: {"worlds": there.worlds, "estimates": _rows(there.estimates), "gains": _rows(there.gains)}
-            for name, there in self.elsewhere.items()
-        }
-        return study | about | {name: _rows(table) for name, table in tables.items()} | {"elsewhere": elsewhere}
+        rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+        there = {name: results.as_json() for name, results in self.elsewhere.items()}
+        elsewhere = {name: {part: of[part] for part in ("worlds", "estimates", "gains")} for name, of in there.items()}
+        return study | about | rows | {"elsewhere": elsewhere}
 
     def main_table(self) -> pd.DataFrame:
         """The estimates of what is compared, and of the costs."""
@@ -110,10 +107,6 @@ class Results:
         whole = self.estimates[["difficulty", "step"]].isna().all(axis=1)
         columns = ["measure", "rule", "arm", "statistic", "than", *statistics.ESTIMATE]
         return self.estimates.loc[whole & (compared | self.estimates["rule"].isna()), columns]
-
-
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return json.loads(table.to_json(orient="records"))
 
 
 def analyse(study: Study) -> Results:
@@ -125,7 +118,8 @@ def analyse(study: Study) -> Results:
         reasons = "; ".join(study.problems["run"] + ": " + study.problems["reason"])
         raise ConfigError(f"`{study.name}` has no finished run to report ({reasons}).")
     values = measures.values(study)
-    late = pd.DataFrame(measures.missing_episodes(study), columns=["run", "reason"])
+    places = [] if study.environment else study.plan.evaluations.environments
+    played = [name for name in places if name in set(study.evaluation["environment"])]
     return Results(
         study=study,
         values=values,
@@ -133,9 +127,9 @@ def analyse(study: Study) -> Results:
         gains=gains(study),
         counts=measures.counts(study),
         worlds=measures.worlds(study),
-        problems=pd.concat([study.problems, late], ignore_index=True),
+        problems=pd.concat([study.problems, measures.missing_episodes(study)], ignore_index=True),
         configurations=configuration.configurations(study),
-        elsewhere={} if study.environment else {name: analyse(there) for name, there in study.elsewhere()},
+        elsewhere={name: analyse(replace(study, environment=name)) for name in played},
     )
 
 
@@ -144,46 +138,43 @@ def estimates(values: pd.DataFrame, first: str) -> pd.DataFrame:
     samples = values.pivot(index=[*KEYS, "arm"], columns="seed", values="value")
     keys = samples.index.to_frame(index=False)
     whole = keys["step"].isna() & keys["measure"].isin(COMPARED) & keys["rule"].isin([TRAINING, OWN_RULE])
-    by_difficulty = whole & (keys["measure"] == "return")
-    compared = samples[(whole & keys["difficulty"].isna()).to_numpy()]
+    of_all = whole & keys["difficulty"].isna()
+    compared = samples[of_all.to_numpy()]
+    by_difficulty = samples[(of_all | whole & (keys["measure"] == "return")).to_numpy()]
     std = compared.std(axis=1, ddof=0).where(compared.count(axis=1) > 1).dropna()
     parts = {
         "mean": statistics.mean(samples),
         "iqm": statistics.interquartile_mean(compared),
-        "std": pd.DataFrame({"value": std}),
-        "difference": pd.DataFrame(_pairs(samples[(by_difficulty | whole & keys["difficulty"].isna()).to_numpy()])),
-        "improvement": pd.DataFrame(_pairs(compared, first, statistics.probability_of_improvement)),
+        "std": std.to_frame("value"),
+        "difference": pd.DataFrame(_pairs(by_difficulty, statistics.difference)),
+        "improvement": pd.DataFrame(_pairs(compared, statistics.probability_of_improvement, first)),
     }
     tables = [part.reset_index().assign(statistic=name) for name, part in parts.items() if len(part)]
     columns = ["statistic", *KEYS, "arm", "than", *statistics.ESTIMATE]
-    return (
-        pd.concat(tables, ignore_index=True)
-        .reindex(columns=columns)
-        .astype(dict.fromkeys(statistics.ESTIMATE, float) | {"arm": str})
-    )
+    table = pd.concat(tables, ignore_index=True).reindex(columns=columns)
+    return table.astype(dict.fromkeys(statistics.ESTIMATE, float) | dict.fromkeys(["arm", "than"], values["arm"].dtype))
 
 
 def _pairs(
-    samples: pd.DataFrame, first: str | None = None, compare: Any = statistics.difference
+    samples: pd.DataFrame, compare: Callable[[pd.Series, pd.Series], pd.Series], first: str | None = None
 ) -> Iterator[dict[str, Any]]:
     """Each arm compared with each one before it, or with the `first` alone."""
-    for keys, arms in samples.groupby(KEYS, dropna=False, sort=False):
-        arms = arms.droplevel(KEYS).dropna(how="all")
-        for than, arm in combinations(arms.index, 2):
+    for keys, arms in samples.dropna(how="all").groupby(KEYS, dropna=False, sort=False):
+        for ((*_, than), baseline), ((*_, arm), sample) in combinations(arms.iterrows(), 2):
             if first in (None, than):
-                found = compare(arms.loc[arm], arms.loc[than])
-                yield {**dict(zip(KEYS, keys, strict=True)), "arm": arm, "than": than, **found}
+                yield {**dict(zip(KEYS, keys, strict=True)), "arm": arm, "than": than, **compare(sample, baseline)}
 
 
-def steps_of(rules: pd.Series) -> dict[str, int]:
-    """Of some rules, those that force a number of ponder steps, in the order of it."""
-    return dict(sorted(((rule, int(rule)) for rule in set(rules) if rule.isdecimal()), key=itemgetter(1)))
+def rules_of(names: pd.Series) -> pd.DataFrame:
+    """The rules by which frozen policies act, in the order of a report: `rule`, `kind` (of `RULES`), `number`, `label`.
 
-
-def lookahead(rules: pd.Series) -> dict[str, int]:
-    """Of some rules, those by which an agent takes the best of a number of actions, in the order of it."""
-    found = {rule: re.fullmatch(r"dream\D*(\d+)", rule) for rule in set(rules)}
-    return dict(sorted(((rule, int(match[1])) for rule, match in found.items() if match), key=itemgetter(1)))
+    The number is that of the ponder steps that are forced, or of the actions that are dreamed of.
+    """
+    parts = names.drop_duplicates().str.extract(r"^(?P<rule>(?P<kind>[a-z]*)_?(?P<number>\d*))$")
+    parts = parts.assign(kind=parts["kind"].replace("", FORCED), number=pd.to_numeric(parts["number"]))
+    rules = parts[parts["kind"].isin(RULES)].astype({"kind": pd.CategoricalDtype(list(RULES), ordered=True)})
+    labels = [RULES[kind].format(n=n, s="s" * (n > 1)) for kind, n in zip(rules["kind"], rules["number"], strict=True)]
+    return rules.assign(label=labels).sort_values(["kind", "number"], ignore_index=True)
 
 
 def gains(study: Study) -> pd.DataFrame:
@@ -195,10 +186,10 @@ def gains(study: Study) -> pd.DataFrame:
     frozen = study.episodes[study.episodes["rule"] != TRAINING]
     returns = frozen.pivot_table(index=[*RUN, "episode"], columns="rule", values="return", observed=True)
     levels = frozen.groupby([*RUN, "episode"], observed=True)["difficulty"].first()
-    rows: list[dict[str, Any]] = []
+    rules, rows = rules_of(returns.columns.to_series()), list[dict[str, Any]]()
     for arm in study.plan.labels:
         own = returns[returns.index.get_level_values("arm") == arm]
-        for less, more in _compared_rules(returns.columns.to_series(), study.trained_steps.get(arm, 1)):
+        for less, more in _compared_rules(rules, study.trained_steps.get(arm, 1)):
             both = own.dropna(subset=[less, more])
             groups = [(None, both), *both.groupby(levels.reindex(both.index))]
             means = {level: episodes.groupby("seed").mean() for level, episodes in groups if len(episodes)}
@@ -207,9 +198,9 @@ def gains(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "from", "to", "difficulty", *statistics.ESTIMATE])
 
 
-def _compared_rules(rules: pd.Series, trained: int) -> list[tuple[str, str]]:
+def _compared_rules(rules: pd.DataFrame, trained: int) -> list[tuple[str, str]]:
     """Of the rules of an agent, those whose returns are compared: less, more."""
-    most = max(steps_of(rules).values(), default=0)
-    pairs = [(str(less), str(more)) for less, more in ((1, trained), (trained, most)) if less < more]
-    pairs += [(SHUFFLED, OWN_RULE), *((OWN_RULE, rule) for rule in lookahead(rules))]
-    return [pair for pair in pairs if set(pair) <= set(rules)]
+    most = rules.loc[rules["kind"] == FORCED, "number"].max()
+    pairs = [(f"{less:g}", f"{more:g}") for less, more in ((1, trained), (trained, most)) if less < more]
+    pairs += [(SHUFFLED, OWN_RULE), *((OWN_RULE, rule) for rule in rules.loc[rules["kind"] == DREAM, "rule"])]
+    return [pair for pair in pairs if set(pair) <= set(rules["rule"])]

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, create_model
 from sheeprl_dnp.arguments import count
 from sheeprl_dnp.checks import check
 from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS, BUDGET, PREFIX, score
+from sheeprl_dnp.episodes import FILE_NAME, read_versions, resume_checkpoint, resumed_from
 from sheeprl_dnp.report.lineage import trainings
 from sheeprl_dnp.runs import ConfigError
 
@@ -43,8 +44,9 @@ def within_budget(episodes: pd.DataFrame, budget: int) -> pd.DataFrame:
 def summarise(episodes: pd.DataFrame) -> dict[str, Any]:
     """Their number, score and success rates in percent, and mean reward (the records' own) and length in steps."""
     rates = 100 * unlocked(episodes).mean()
-    means = {"score": score(rates.to_numpy()), "reward": episodes["reward"].mean(), "length": episodes["length"].mean()}
-    return {"episodes": len(episodes), **{key: float(m) for key, m in means.items()}, "success_rates": rates.to_dict()}
+    means = episodes[["reward", "length"]].mean().to_dict()
+    numbers = {"episodes": len(episodes), "score": float(score(rates.to_numpy())), **means}
+    return numbers | {"success_rates": rates.to_dict()}
 
 
 def score_files(paths: Sequence[Path], budget: int) -> dict[str, Any]:
@@ -80,53 +82,55 @@ def read_records(paths: Sequence[Path]) -> Iterator[tuple[str, list[dict[str, An
     yield from _read_runs(runs)
     for path in paths:
         if path not in runs:
-            try:
-                yield from _read_results(path) if path.suffix == ".json" else [(str(path), _read_lines(path))]
-            except OSError as error:
-                raise ConfigError(f"`{path}` can't be read: {error.strerror}.") from error
-            except UnicodeDecodeError as error:
-                raise ConfigError(f"`{path}` is not text: it must have the record of an episode a line.") from error
+            yield from _read_file(path)
 
 
 def _is_of_a_run(path: Path) -> bool:
     """Whether it is the folder of a run of ours, one of its versions, or the file of episodes of one."""
-    return path.is_dir() or (path.name == "episodes.jsonl" and (path.parent / "config.yaml").is_file())
+    return path.is_dir() or (path.name == FILE_NAME and (path.parent / "config.yaml").is_file())
 
 
 def _read_runs(paths: Sequence[Path]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     try:
-        found = [(training, training.episodes()) for training in trainings(paths)]
+        found = [(name, folders[0], read_versions(folders)) for name, folders in trainings(paths)]
     except ConfigError:
         raise
     except (ValueError, KeyError, TypeError) as error:
         which = ("one of " if len(paths) > 1 else "") + ", ".join(f"`{path}`" for path in paths)
         raise ConfigError(f"{which} has a damaged record of its episodes: {error}.") from error
-    for training, episodes in found:
-        name = " + ".join(map(str, training.paths))
-        if training.start:
-            note = f"`{name}` begins at step {training.start:,}, from `{training.resumes}`: name that run, too."
+    for name, first, episodes in found:
+        if start := resumed_from(first):
+            note = f"`{name}` begins at step {start:,}, from `{resume_checkpoint(first)}`: name that run, too."
             print(note, file=sys.stderr)
         yield name, [_checked(record, f"`{name}`, episode {n}") for n, record in enumerate(episodes, 1)]
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    lines = [(n, line) for n, line in enumerate(path.read_text().split("\n"), 1) if line.strip()]
-    return [_checked(_json(line, f"`{path}`, line {n}"), f"`{path}`, line {n}") for n, line in lines]
+def _read_file(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    try:
+        content = path.read_text()
+    except OSError as error:
+        raise ConfigError(f"`{path}` can't be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"`{path}` is not text: it must have the record of an episode a line.") from error
+    if path.suffix == ".json":
+        yield from _read_results(_json(content, f"`{path}`"), path)
+    else:
+        lines = {f"`{path}`, line {n}": line for n, line in enumerate(content.split("\n"), 1) if line.strip()}
+        yield str(path), [_checked(_json(line, where), where) for where, line in lines.items()]
 
 
-def _read_results(path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _read_results(content: Any, path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Of a dict of lists for each seed: `xs` (end steps), `length`, `reward`, `achievement_...`."""
-    content = _json(path.read_text(), f"`{path}`")
+    keys = {"xs": "step"} | {key: key for key in ("length", "reward", *COLUMNS)}
     for index, seed in enumerate(content if isinstance(content, list) else [content]):
-        where, keys = f"`{path}`, seed {index}", ["xs", "length", "reward", *COLUMNS]
+        where = f"`{path}`, seed {index}"
         if not isinstance(seed, dict) or not all(isinstance(seed.get(key), list) for key in keys):
             allowed = f"it needs lists `xs`, `length`, `reward`, `{PREFIX}…`"
             raise ConfigError(f"{where} is not a result of Crafter: {allowed}.")
         if len({len(seed[key]) for key in keys}) > 1:
             raise ConfigError(f"{where} is damaged: its lists differ in length.")
-        episodes = pd.DataFrame({key: seed[key] for key in keys}, dtype=object).rename(columns={"xs": "step"})
-        records = enumerate(episodes.to_dict("records"), 1)
-        yield f"{path}, seed {index}", [_checked(record, f"{where}, episode {n}") for n, record in records]
+        episodes = pd.DataFrame({name: seed[key] for key, name in keys.items()}, dtype=object).to_dict("records")
+        yield f"{path}, seed {index}", [_checked(e, f"{where}, episode {n}") for n, e in enumerate(episodes, 1)]
 
 
 def _json(text: str, where: str) -> Any:

@@ -15,7 +15,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
-ROWS_AT_ONCE = 50  # of a bootstrap, which holds `RESAMPLES` samples of each
+BATCH = 500  # resamples of many rows that are held at once
 ESTIMATE = ["value", "low", "high", "n"]
 
 
@@ -32,25 +32,23 @@ def interquartile_mean(samples: pd.DataFrame) -> pd.DataFrame:
 def probability_of_improvement(sample: pd.Series, baseline: pd.Series) -> pd.Series:
     """`P(X > Y) + P(X = Y) / 2` of a point X of the sample and a point Y of the baseline."""
     x, y = (points.dropna().to_numpy(float) for points in (sample, baseline))
-    value, low, high = _bootstrap((x, y), _improvement)
-    return pd.Series([value, low, high, min(len(x), len(y))], ESTIMATE)
+    return pd.Series([*_bootstrap((x, y), _improvement), min(len(x), len(y))], ESTIMATE)
 
 
 def difference(sample: pd.Series, baseline: pd.Series) -> pd.Series:
     """Of the means, sample - baseline, in pairs of the seeds that both have; Welch's where they share none."""
     x, y = sample.dropna(), baseline.dropna()
-    pairs = checked((x - y).dropna().to_numpy(float))
-    samples = (pairs,) if len(pairs) else (checked(x.to_numpy(float)), checked(y.to_numpy(float)))
-    n = min(map(len, samples))
-    means = [sample.mean() for sample in samples] if n else [np.nan]
-    value = means[0] - sum(means[1:])
+    pairs = (x - y).dropna()
+    samples = [pairs] if len(pairs) else [x, y]
+    n, value = min(map(len, samples)), pairs.mean() if len(pairs) else x.mean() - y.mean()
     if n < 2:
-        return pd.Series([value, np.nan, np.nan, n], ESTIMATE)
-    if all(np.allclose(sample, sample[0], 1e-12, 1e-12) for sample in samples):  # no spread but that of rounding
-        return pd.Series([value, value, value, n], ESTIMATE)
-    test = stats.ttest_1samp(pairs, 0) if len(pairs) else stats.ttest_ind(*samples, equal_var=False)
-    interval = test.confidence_interval(CONFIDENCE)
-    return pd.Series([value, interval.low, interval.high, n], ESTIMATE, dtype=float)
+        low = high = np.nan
+    elif all(np.allclose(sample, sample.iloc[0], 1e-12, 1e-12) for sample in samples):  # no spread but of rounding
+        low = high = value
+    else:
+        test = stats.ttest_1samp(pairs, 0) if len(pairs) else stats.ttest_ind(x, y, equal_var=False)
+        low, high = test.confidence_interval(CONFIDENCE)
+    return pd.Series([value, low, high, n], ESTIMATE, dtype=float)
 
 
 def spearman(x: pd.Series, y: pd.Series) -> float:
@@ -66,34 +64,33 @@ def spearman_of_means(x: pd.Series, groups: pd.Series) -> float:
     return spearman(means, means.index.to_series())
 
 
-def checked(points: np.ndarray) -> np.ndarray:
-    """
-    Raises:
-        ValueError: a point isn't finite.
-    """
-    if not np.isfinite(points).all():
-        raise ValueError(f"{points} is not a sample of finite numbers")
-    return points
-
-
 def _of_rows(samples: pd.DataFrame, statistic: Callable[..., np.ndarray]) -> pd.DataFrame:
-    found = []
-    for (n, _), rows in samples.groupby([samples.count(axis=1).to_numpy(), np.arange(len(samples)) // ROWS_AT_ONCE]):
+    known, found = samples.dropna(how="all"), [pd.DataFrame(columns=ESTIMATE, dtype=float)]
+    for n, rows in known.groupby(known.count(axis=1)):
         points = rows.to_numpy(float)[rows.notna()].reshape(len(rows), n)
-        if n:
-            estimates = np.column_stack([*_bootstrap((points,), statistic), np.full(len(rows), n)])
-            found.append(pd.DataFrame(estimates, rows.index, ESTIMATE))
-    return pd.concat(found).reindex(samples.dropna(how="all").index) if found else pd.DataFrame(columns=ESTIMATE)
+        estimates = np.column_stack([*_bootstrap((points,), statistic, BATCH), np.full(len(rows), n)])
+        found.append(pd.DataFrame(estimates, rows.index, ESTIMATE))
+    return pd.concat(found[len(found) > 1 :]).reindex(known.index)
 
 
-def _bootstrap(samples: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray]) -> tuple[np.ndarray, ...]:
+def _bootstrap(
+    samples: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], batch: int | None = None
+) -> tuple[np.ndarray, ...]:
     """A statistic of samples, [..., points] each, all rows resampled alike: its value and its interval, [...] each."""
-    value = statistic(*map(checked, samples), axis=-1)
+    value = statistic(*samples, axis=-1)
     if min(sample.shape[-1] for sample in samples) == 1:
         return value, np.full_like(value, np.nan), np.full_like(value, np.nan)
-    rng = np.random.default_rng(0)
-    how = {"n_resamples": RESAMPLES, "confidence_level": CONFIDENCE, "method": "percentile", "axis": -1, "rng": rng}
-    interval = stats.bootstrap(samples, statistic, vectorized=True, **how).confidence_interval
+    interval = stats.bootstrap(
+        samples,
+        statistic,
+        n_resamples=RESAMPLES,
+        batch=batch,
+        vectorized=True,
+        axis=-1,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
     return value, interval.low, interval.high
 
 

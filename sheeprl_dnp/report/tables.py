@@ -10,8 +10,7 @@
 Each begins with the arm's label and the seed of the run.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -20,17 +19,23 @@ import pandas as pd
 
 from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS, PREFIX
 from sheeprl_dnp.pondernet import log_prior
-from sheeprl_dnp.report.records import CONFIG, NEEDED, read_runs
+from sheeprl_dnp.report.records import CONFIG, PONDER_KEYS, read_runs
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Plan, read_study, write_file
 
 FILES = {"runs": "runs.csv"} | {name: f"{name}.csv.gz" for name in ("training", "evaluation", "metrics")}
-SOMETIMES = {"runs": "problems", "evaluation": "environment"}  # columns that a table has only where they say something
 RUN = ["arm", "seed"]
+COLUMNS = {  # that each table has in any study, after `RUN`
+    "runs": ["steps", "gradient_steps", "wall_s", "cpu_s", "machines", "flops_per_action", "flops_per_gradient_step"],
+    "training": ["step", "length", "reward"],
+    "evaluation": ["rule", "episode", "return"],
+    "metrics": ["step"],
+}
+EMPTY = {"runs": ["problems"], "evaluation": ["environment"]}  # that a file has only where they say something
+TEXT = ("arm", "problems", "rule", "environment", "flops_per_action", "machines")
 TRAINING = "training"  # the `rule` of training episodes
 # Of a configuration, what a report reads: whether an agent ponders, its prior, and when its updates begin
-PONDER_READ = ("halting", "lambda_p", "learn_halting", "max_halts")
-READ = ("algo.learning_starts", "algo.total_steps", *(f"algo.ponder.{key}" for key in PONDER_READ))
+READ = ("algo.learning_starts", "algo.total_steps", *(f"algo.ponder.{key}" for key in PONDER_KEYS))
 # What tells the world that an episode began in from others, and what such worlds are called
 WORLDS = {"board": "boards", "room": "rooms", "world_seed": "worlds"}
 
@@ -77,15 +82,9 @@ class Study:
         where = self.evaluation["environment"]
         here = where.isna() if self.environment is None else where == self.environment
         episodes = pd.concat([training.assign(rule=TRAINING), self.evaluation[here]], ignore_index=True)
-        difficulty = episodes.get("difficulty", pd.Series(np.nan, episodes.index))
-        complete = difficulty.notna().groupby([episodes[key] for key in (*RUN, "rule")], observed=True).transform("all")
-        return episodes.assign(world=world_of(episodes), difficulty=difficulty.where(complete).astype(float))
-
-    def elsewhere(self) -> Iterator[tuple[str, "Study"]]:
-        """The other environments that the policies were evaluated in, and the study with its look at each."""
-        for name in self.plan.evaluations.environments:
-            if name in set(self.evaluation["environment"]):
-                yield name, replace(self, environment=name)
+        level = pd.Series(episodes.get("difficulty", np.nan), episodes.index, dtype=float)
+        complete = level.notna().groupby([episodes[key] for key in (*RUN, "rule")], observed=True).transform("all")
+        return episodes.assign(world=world_of(episodes), difficulty=level.where(complete))
 
     def by_rule(self, rule: str) -> pd.DataFrame:
         return self.episodes[self.episodes["rule"] == rule]
@@ -102,8 +101,8 @@ class Study:
     @cached_property
     def trained_steps(self) -> dict[str, int]:
         """N of the training, of the arms that ponder."""
-        trained = pd.to_numeric(self.of_arm(f"{CONFIG}algo.ponder.max_halts")).dropna()
-        return {arm: int(steps) for arm, steps in trained.items() if steps > 1}
+        trained = pd.to_numeric(self.of_arm(f"{CONFIG}algo.ponder.max_halts"))
+        return trained[trained > 1].astype(int).to_dict()
 
     @cached_property
     def prior(self) -> dict[str, list[float]]:
@@ -113,9 +112,7 @@ class Study:
 
     def of_arm(self, key: str) -> pd.Series:
         """A column of `runs` by arm: the first value that a run has."""
-        if key not in self.runs:
-            return pd.Series(np.nan, self.plan.labels)
-        return self.runs.groupby("arm", observed=False)[key].first()
+        return self.runs.assign(**{key: self.runs.get(key, np.nan)}).groupby("arm", observed=False)[key].first()
 
 
 def load(folder: Path) -> Study:
@@ -127,27 +124,34 @@ def load(folder: Path) -> Study:
     plan = read_study(folder)
     if (folder / FILES["runs"]).is_file():
         tables = {name: _read(folder / file, name) for name, file in FILES.items()}
-        reasons = _with(tables["runs"], "problems").set_index(run_names(tables["runs"]))["problems"]
-        in_order = reasons.reindex([run.name for run in plan.runs(folder)]).dropna()
-        problems = in_order.rename("reason").rename_axis("run").reset_index()
+        problems = None
     else:
         tables, problems = read_runs(folder, plan)
     arms = pd.CategoricalDtype(plan.labels, ordered=True)
-    tables = {
-        name: _with(table, SOMETIMES.get(name)).astype({"arm": arms}).sort_values(RUN, kind="stable", ignore_index=True)
-        for name, table in tables.items()
-    }
+    for name, table in tables.items():
+        first = [*RUN, *COLUMNS[name]]
+        others = table.columns.union(EMPTY.get(name, []), sort=False).difference(first, sort=False)
+        in_order = table.reindex(columns=[*first, *others]).astype({"arm": arms})
+        tables[name] = in_order.sort_values(RUN, kind="stable", ignore_index=True)
+    if problems is None:
+        reasons = tables["runs"].set_index(run_names(tables["runs"]))["problems"]
+        told = reasons.reindex([run.name for run in plan.runs(folder)]).dropna()
+        problems = told.rename("reason").rename_axis("run").reset_index()
     return Study(folder.resolve().name, plan, **tables, problems=problems)
 
 
-def _with(table: pd.DataFrame, column: str | None) -> pd.DataFrame:
-    """With a column that has a value where there is one to tell."""
-    return table if column is None or column in table else table.assign(**{column: np.nan})
-
-
-def world_of(episodes: pd.DataFrame) -> pd.Series:
-    """What tells the world that each began in from others; NaN where that isn't recorded."""
-    return episodes.reindex(columns=list(WORLDS)).bfill(axis=1).iloc[:, 0]
+def _read(path: Path, name: str) -> pd.DataFrame:
+    try:
+        # The values of configurations, like `true` or `0.10`, are text
+        settings = [column for column in pd.read_csv(path, nrows=0) if column.startswith(CONFIG)]
+        types = dict.fromkeys([*TEXT, *settings], str)
+        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(f"`{path}` can't be read: {' '.join(str(error).split())}.") from error
+    for column in [*RUN, *COLUMNS[name]]:
+        if column not in table:
+            raise ConfigError(f"`{path}` is not a table of a study: it has no `{column}`.")
+    return table
 
 
 def publish(study: Study, folder: Path) -> None:
@@ -156,17 +160,13 @@ def publish(study: Study, folder: Path) -> None:
     write_file(folder / "study.yaml", study.plan)
     reasons = study.problems.groupby("run")["reason"].agg("; ".join)
     runs = _differing(study.runs).assign(problems=run_names(study.runs).map(reasons))
-    for name, file in FILES.items():
-        table = runs if name == "runs" else getattr(study, name)
+    tables = {"runs": runs, "training": study.training, "evaluation": study.evaluation, "metrics": study.metrics}
+    for name, table in tables.items():
+        path = folder / FILES[name]
         # No time of writing in the archive: the same study gives the same file
-        compression = {"method": "gzip", "mtime": 0} if file.endswith(".gz") else None
-        shown = table.dropna(axis="columns", how="all")
-        shown.to_csv(folder / file, index=False, float_format="%.12g", compression=compression)
-
-
-def run_names(runs: pd.DataFrame) -> pd.Series:
-    """As `studies.Run.name`."""
-    return runs["arm"].astype(str) + " seed " + runs["seed"].astype(str)
+        compression = {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
+        known = table.dropna(axis="columns", how="all")
+        known.to_csv(path, index=False, float_format="%.12g", compression=compression)
 
 
 def _differing(runs: pd.DataFrame) -> pd.DataFrame:
@@ -177,22 +177,11 @@ def _differing(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.drop(columns=same)
 
 
-def _read(path: Path, name: str) -> pd.DataFrame:
-    try:
-        # The values of configurations, like `true` or `0.10`, are text
-        columns = pd.read_csv(path, nrows=0).columns if name == "runs" else []
-        text = [
-            *(column for column in columns if column.startswith(CONFIG)),
-            "rule",
-            "environment",
-            "flops_per_action",
-            "machines",
-        ]
-        types = dict.fromkeys(["arm", "problems", *text], str)
-        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"`{path}` can't be read: {' '.join(str(error).split())}.") from error
-    for column in [*RUN, *NEEDED[name]]:
-        if column not in table:
-            raise ConfigError(f"`{path}` is not a table of a study: it has no `{column}`.")
-    return table
+def run_names(runs: pd.DataFrame) -> pd.Series:
+    """As `studies.Run.name`."""
+    return runs["arm"].astype(str) + " seed " + runs["seed"].astype(str)
+
+
+def world_of(episodes: pd.DataFrame) -> pd.Series:
+    """What tells the world that each began in from others; NaN where that isn't recorded."""
+    return episodes.reindex(columns=list(WORLDS)).bfill(axis=1).iloc[:, 0]

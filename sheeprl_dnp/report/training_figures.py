@@ -8,8 +8,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sheeprl_dnp.envs.crafter_score import BUDGET
 from sheeprl_dnp.report.measures import MASS, bin_size, flops_by_step
-from sheeprl_dnp.report.plotting import GREY, band, by_arm, in_thousands, legend, new_figure, ordered_style, wrapped
+from sheeprl_dnp.report.plotting import (
+    BESIDE,
+    COLOURS,
+    GREY,
+    band,
+    by_arm,
+    in_thousands,
+    legend,
+    new_figure,
+    ordered_style,
+    titled,
+)
 from sheeprl_dnp.report.results import Results
 from sheeprl_dnp.report.tables import TRAINING
 
@@ -21,6 +33,10 @@ REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
     "dreamerv2": ("DreamerV2", {"color": "#444444", "linestyle": (0, (8, 2))}),
 }
 COLUMNS = 3  # of panels, at most
+PONDERED: dict[str, dict[str, Any]] = {  # of the ponder steps of an action
+    "expected_steps": {"color": COLOURS[0], "marker": "o", "label": "expected, in imagination"},
+    "player_steps": {"color": COLOURS[1], "marker": "s", "label": "taken by the player"},
+}
 
 
 def reference_curves() -> pd.DataFrame:
@@ -34,20 +50,20 @@ def learning_curves(results: Results) -> Figure | None:
 
     With the published curves, in grey, where the study is as long as they are.
     """
-    curves = results.rows("learning_curve", by=("step",), rule=TRAINING)
+    study, curves = results.study, results.rows("learning_curve", by=("step",), rule=TRAINING)
     if curves.empty:
         return None
-    knows_flops = bool(results.rows("training_flops").size)
+    knows_flops = len(results.rows("training_flops")) > 0
     figure, [panels] = new_figure(6 + 5 * knows_flops, 4.8, 1, 1 + knows_flops, sharey=True)
     for by_flops, panel in enumerate(panels):
         _draw(panel, results, curves, by_flops=bool(by_flops))
-    if results.has_published_budget:
+    if study.plays_crafter and study.budget == BUDGET:
         for key, (name, style) in REFERENCES.items():
             reference = reference_curves()[f"{key}_mean"]
             panels[0].plot(reference.index, reference, linewidth=1.2, zorder=1, label=f"{name} (Hafner 2021)", **style)
-    panels[0].set_ylabel("achievements unlocked - 0.9" if results.study.plays_crafter else "return of an episode")
+    panels[0].set_ylabel("achievements unlocked - 0.9" if study.plays_crafter else "return of an episode")
     updates = "; dashed: another number of gradient steps" if _updates(results).nunique() > 1 else ""
-    title = f"Training episodes by bins of {bin_size(results.study.budget):,} steps"
+    title = f"Training episodes by bins of {bin_size(study.budget):,} steps"
     figure.suptitle(f"{title}: mean over seeds, 95 % interval{updates}", fontsize=10)
     legend(figure, panels[0])
     return figure
@@ -56,16 +72,16 @@ def learning_curves(results: Results) -> Figure | None:
 def learning_curves_by_difficulty(results: Results) -> Figure | None:
     """A panel for each difficulty: who solves what by when."""
     curves = results.rows("learning_curve", by=("difficulty", "step"), rule=TRAINING)
-    levels = sorted(curves["difficulty"].unique())
-    if not levels:
+    levels = curves.groupby("difficulty")
+    if curves.empty:
         return None
-    columns = min(len(levels), COLUMNS)
-    rows = -(-len(levels) // columns)
+    columns = min(levels.ngroups, COLUMNS)
+    rows = -(-levels.ngroups // columns)
     figure, axes = new_figure(4 * columns, 3.4 * rows + 0.8, rows, columns, sharey=True)
-    for panel, level in zip(axes.flat, levels, strict=False):
-        _draw(panel, results, curves[curves["difficulty"] == level])
+    for panel, (level, points) in zip(axes.flat, levels, strict=False):
+        _draw(panel, results, points)
         panel.set(title=f"difficulty {level:g}")
-    for panel in axes.flat[len(levels) :]:
+    for panel in axes.flat[levels.ngroups :]:
         panel.set_visible(False)
     for panel in axes[:, 0]:
         panel.set_ylabel("return of a training episode")
@@ -93,49 +109,42 @@ def _updates(results: Results) -> pd.Series:
 def halting(results: Results) -> Figure | None:
     """Over the training: above, the probability to halt at each ponder step; below, the ponder steps of an action."""
     rows = results.rows(by=("step",))
-    arms = [arm for arm in results.arms if arm in set(rows["arm"])]
-    if not arms:
+    arms = rows["arm"].sort_values().unique()
+    if rows.empty:
         return None
     figure, axes = new_figure(3.5 + 4 * len(arms), 6.5, 2, len(arms), sharex=True, sharey="row")
-    for (above, below), arm in zip(axes.T, arms, strict=True):
-        own = rows[rows["arm"] == arm]
-        _halt_mass(above, own, results.study.prior[arm])
-        _ponder_steps(below, own, results.study.prior[arm])
-        above.set_title(wrapped(arm))
+    for (above, arm), below in zip(titled(axes[0], arms), axes[1], strict=True):
+        own = rows[rows["arm"] == arm].pivot(index="step", columns="measure", values="value")
+        _halt_mass(above, own.filter(like=MASS), results.study.prior[arm])
+        _ponder_steps(below, rows[rows["arm"] == arm], own, results.study.prior[arm])
         below.set_xlabel("environment steps")
         in_thousands(below)
     axes[0, 0].set_ylabel("probability to halt")
     axes[1, 0].set_ylabel("ponder steps of an action")
-    beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
-    axes[0, -1].legend(**beside, title="at ponder step", reverse=True)
-    axes[1, -1].legend(**beside)
+    axes[0, -1].legend(**BESIDE, title="at ponder step", reverse=True)
+    axes[1, -1].legend(**BESIDE)
     return figure
 
 
-def _halt_mass(axes: Axes, own: pd.DataFrame, prior: list[float]) -> None:
+def _halt_mass(axes: Axes, masses: pd.DataFrame, prior: list[float]) -> None:
     """Stacked, with dashed lines where the stack of the prior has its borders."""
-    masses = own[own["measure"].str.startswith(MASS)].pivot(index="measure", columns="step", values="value")
-    masses = masses.dropna(axis=1)
-    colours = [ordered_style(index, len(masses))["color"] for index in range(len(masses))]
-    labels = [str(int(name.removeprefix(MASS))) for name in masses.index]
-    axes.stackplot(masses.columns, masses.to_numpy(), colors=colours, labels=labels, edgecolor="white", linewidth=0.5)
+    masses = masses.dropna()
+    colours = [ordered_style(index, masses.shape[1])["color"] for index in range(masses.shape[1])]
+    labels = [str(int(name.removeprefix(MASS))) for name in masses]
+    axes.stackplot(masses.index, masses.T.to_numpy(), colors=colours, labels=labels, edgecolor="white", linewidth=0.5)
     for border, label in zip(np.cumsum(prior)[:-1], ["prior", *[None] * len(prior)], strict=False):
         axes.axhline(border, color="black", linestyle="--", linewidth=1, label=label)
-    axes.set(ylim=(0, 1), xlim=(masses.columns[0], masses.columns[-1]) if masses.shape[1] > 1 else None)
+    axes.set(ylim=(0, 1), xlim=(masses.index[0], masses.index[-1]) if len(masses) > 1 else None)
 
 
-def _ponder_steps(axes: Axes, own: pd.DataFrame, prior: list[float]) -> None:
-    metrics = {name: rows for name, rows in own.groupby("measure")}
-    low, high = (metrics.get(f"expected_steps_p{percentile}") for percentile in (10, 90))
-    if low is not None and high is not None:
-        style: dict[str, Any] = {"color": "#0072B2", "alpha": 0.15, "linewidth": 0, "label": "10 to 90 % of the states"}
-        axes.fill_between(low["step"], low["value"], high["value"], **style)
-    styles = {
-        "expected_steps": {"color": "#0072B2", "marker": "o", "label": "expected, in imagination"},
-        "player_steps": {"color": "#D55E00", "marker": "s", "label": "taken by the player"},
-    }
-    for name in (name for name in styles if name in metrics):
-        band(axes, metrics[name]["step"], metrics[name], **styles[name])
+def _ponder_steps(axes: Axes, rows: pd.DataFrame, means: pd.DataFrame, prior: list[float]) -> None:
+    spread = [means[name].dropna() for name in means if name.startswith("expected_steps_p")]
+    if spread:
+        style: dict[str, Any] = {"alpha": 0.15, "linewidth": 0, "label": "10 to 90 % of the states"}
+        axes.fill_between(spread[0].index, *spread, color=COLOURS[0], **style)
+    for name in (name for name in PONDERED if name in means):
+        points = rows[rows["measure"] == name]
+        band(axes, points["step"], points, **PONDERED[name])
     mean = np.dot(prior, range(1, len(prior) + 1))
     axes.axhline(mean, color=GREY, linestyle="--", linewidth=1, label="mean of the prior")
     axes.set_ylim(1, len(prior))
