@@ -4,6 +4,7 @@ What they tell `scripts/study`, `tune`, `report` and `benchmark` is parsed as wr
 tests of these; that of `scripts/paperspace` by its own.
 """
 
+import math
 import subprocess
 from pathlib import Path
 
@@ -23,7 +24,7 @@ SMALL = [
     "metric.log_every=32",
 ]
 # Atari's games are not among the dependencies: the environment that stands for them has pictures too
-STAND_INS = {"env=atari": "env=dummy", "env.id=MsPacmanNoFrameskip-v4": "env.id=discrete_dummy"}
+STAND_INS = {"env=atari": "env=dummy", "env.id=MsPacmanNoFrameskip-v4": "env.capture_video=False"}
 MY_PACKAGE = """
 import gymnasium as gym
 import numpy as np
@@ -32,9 +33,6 @@ import numpy as np
 class MyEnv(gym.Env):
     observation_space = gym.spaces.Box(-1, 1, (3,), np.float32)
     action_space = gym.spaces.Discrete(2)
-
-    def __init__(self, seed):
-        assert isinstance(seed, int)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -60,23 +58,27 @@ def test_the_stock_command_trains(train: Command, tmp_path: Path, arguments: lis
     variables = {"SHEEPRL_SEARCH_PATH": "file://configs", "PYTHONPATH": str(tmp_path)}
     options = {"env": clean_environment() | variables, "timeout": 550}
     small = [*SMALL, "env.num_envs=2", "env.sync_env=True"]
+    if "-m" in arguments:  # Hydra reads them without an experiment, too
+        small = [f"++{key}" for key in small]
     words = [STAND_INS.get(word, word) for word in arguments]
     if resumed := [word for word in words if word.startswith("checkpoint.resume_from=")]:
         train(*(word for word in words if word not in resumed), *small, "algo.total_steps=96", **options)
         words[words.index(resumed[0])] = f"checkpoint.resume_from={last_checkpoint(tmp_path)}"
     train(*words, *small, "algo.total_steps=128", **options)
-    runs = 6 if "-m" in words else 1
+    runs = math.prod(word.count(",") + 1 for word in words) if "-m" in words else 1
     assert len(list(tmp_path.rglob("ckpt_128_0.ckpt"))) == runs
     assert len(list(tmp_path.rglob("events.out.tfevents.*"))) == runs + len(resumed)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """That of a small agent that dreams."""
-    folder = tmp_path_factory.mktemp("run")
-    command = [str(BIN / "sheeprl"), "exp=dnp_lights_out_dream", *SMALL, "algo.total_steps=128"]
-    subprocess.run(command, cwd=folder, env=clean_environment(), check=True, capture_output=True)
-    return last_checkpoint(folder).parents[1]
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs of a small agent that dreams, and of one that has ended an episode of Crafter."""
+    folder, played = tmp_path_factory.mktemp("runs"), {"dnp_lights_out_dream": 128, "dnp_crafter_small": 600}
+    for experiment, steps in played.items():
+        overrides = [*SMALL, f"algo.total_steps={steps}", "algo.replay_ratio=0.02", f"run_name={experiment}"]
+        command = [str(BIN / "sheeprl"), f"exp={experiment}", *overrides]
+        subprocess.run(command, cwd=folder, env=clean_environment(), check=True, capture_output=True)
+    return {experiment: next(folder.rglob(experiment)) for experiment in played}
 
 
 @pytest.mark.parametrize(
@@ -84,8 +86,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [(name, arguments) for name in ("watch", "evaluate", "score") for arguments in documented(f"scripts/{name}")],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_the_scripts_do_it(command: Command, run: Path, tmp_path: Path, name: str, arguments: list[str]) -> None:
-    stands_for = {"CKPT": last_checkpoint(run), "RUN": run}
-    words = [str(last_checkpoint(run) if w.endswith(".ckpt") else stands_for.get(w, w)) for w in arguments]
+def test_the_scripts_do_it(
+    command: Command, runs: dict[str, Path], tmp_path: Path, name: str, arguments: list[str]
+) -> None:
+    checkpoint = str(last_checkpoint(runs["dnp_lights_out_dream"]))
+    stands_for = {"CKPT": checkpoint, "RUN": str(runs["dnp_crafter_small"])}
+    words = [checkpoint if word.endswith(".ckpt") else stands_for.get(word, word) for word in arguments]
     result = command("python", "-m", MODULES[name], *words)
     assert result.returncode == 0, result.stderr[-3000:]
