@@ -1,9 +1,44 @@
-"""What the commands take as arguments (`type=` of argparse)."""
+"""What the commands have in common: how they begin and end, and what they take as arguments (`type=` of argparse)."""
 
 import argparse
 import os
 import re
-from collections.abc import Callable, Collection
+import signal
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+from sheeprl_dnp.runs import ConfigError
+
+
+def command_parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """Of the command `scripts/<name>`, whose help ends with examples, line by line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(
+        prog=f"scripts/{name}", description=description, epilog=examples, formatter_class=raw
+    )
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Ends a command with what its user did wrong, without a traceback."""
+    try:
+        yield
+    except ConfigError as error:
+        raise SystemExit(f"Error: {error}") from error
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Ends a command that is stopped, so that what it has started is stopped, too, and says that it can go on."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        print("Stopped: the same command goes on with it.", file=sys.stderr)
+        raise SystemExit(130) from stopped
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def count(value: str) -> int:

@@ -45,6 +45,34 @@ def seed_argument(value: str) -> int:
     return int(value)
 
 
+class Opened(NamedTuple):
+    """What plays a checkpoint: a device, the configuration of its run, and its state."""
+
+    fabric: Fabric
+    cfg: dotdict
+    state: dict[str, Any]
+
+
+def open_checkpoint(
+    checkpoint: str,
+    steps: str | int | None = None,
+    video: bool = False,
+    overrides: Sequence[str] = (),
+    accelerator: str | None = None,
+) -> Opened:
+    """
+    Args:
+        steps: see `evaluation.Settings`.
+        overrides: see `overridden`.
+        accelerator: see `evaluation_fabric`.
+
+    Raises:
+        ConfigError: the checkpoint is missing or damaged, or can't be played so.
+    """
+    cfg = load_config(checkpoint, steps, video, overrides)
+    return Opened(evaluation_fabric(cfg.fabric, accelerator), cfg, load_checkpoint(checkpoint, "CKPT"))
+
+
 def load_config(
     checkpoint: str, steps: str | int | None = None, video: bool = False, overrides: Sequence[str] = ()
 ) -> dotdict:
@@ -76,37 +104,13 @@ def load_config(
     return cfg
 
 
-def open_checkpoint(
-    checkpoint: str,
-    steps: str | int | None = None,
-    video: bool = False,
-    overrides: Sequence[str] = (),
-    *,
-    seed: int,
-    accelerator: str | None,
-) -> tuple[Fabric, dotdict, dict[str, Any]]:
-    """What plays a checkpoint: a device whose random numbers are those of the seed, its configuration, and its state.
-
-    Args:
-        steps, video, overrides: see `load_config`.
-        accelerator: see `evaluation_fabric`.
-
-    Raises:
-        ConfigError: the checkpoint is missing or damaged, or can't be played so.
-    """
-    cfg = load_config(checkpoint, steps, video, overrides)
-    state = load_checkpoint(checkpoint, "CKPT")
-    Distribution.set_default_validate_args(cfg.distribution.validate_args)
-    fabric = evaluation_fabric(cfg.fabric, accelerator)
-    fabric.seed_everything(seed, verbose=False)
-    return fabric, cfg, state
-
-
-def overridden(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def overridden(cfg: DictConfig, overrides: Sequence[str], said: str = "--override", whose: str = "") -> DictConfig:
     """The configuration of a run whose policy is to play another environment than it was trained in.
 
     Args:
         overrides: of the environment, `env.key=value`, as Hydra reads them.
+        said: what the user says them by.
+        whose: observations and actions it says that they change, for the user of several runs.
 
     Raises:
         ConfigError: one is of something else, or its policy can't play there.
@@ -116,28 +120,19 @@ def overridden(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         try:
             parsed = OverridesParser.create().parse_override(override)
         except HydraException as error:
-            raise ConfigError(f"`--override={override}` must be `env.key=value`.") from error
+            raise ConfigError(f"`{said}={override}` must be `env.key=value`.") from error
         key = parsed.key_or_group
         if not key.startswith("env.") or OmegaConf.select(cfg, key, default=override) is override:
-            raise ConfigError(f"`--override={override}` must be of a key `env.…` that the run has.")
-        check_environment_key(key, f"--override={override}")
+            raise ConfigError(f"`{said}={override}` must be of a key `env.…` that the run has.")
+        if key in SET_BY_EVALUATIONS:
+            keys = ", ".join(f"`{name}`" for name in SET_BY_EVALUATIONS)
+            raise ConfigError(f"`{said}={override}` can't be: an evaluation sets {keys} itself.")
         OmegaConf.update(changed, key, parsed.value(), merge=False)
     if overrides and spaces(changed) != spaces(cfg):
-        raise ConfigError(f"`--override={','.join(overrides)}` must leave the observations and actions as they were.")
+        raise ConfigError(
+            f"`{said}={','.join(overrides)}` must leave the observations and actions {whose}as they were."
+        )
     return changed
-
-
-def check_environment_key(key: str, said: str) -> None:
-    """
-    Args:
-        said: what the user said.
-
-    Raises:
-        ConfigError: an evaluation sets the key itself.
-    """
-    if key in SET_BY_EVALUATIONS:
-        keys = ", ".join(f"`{name}`" for name in SET_BY_EVALUATIONS)
-        raise ConfigError(f"`{said}` can't be: an evaluation sets {keys} itself.")
 
 
 def spaces(cfg: DictConfig) -> tuple[gym.Space, gym.Space]:
@@ -172,6 +167,7 @@ def build_agent(fabric: Fabric, cfg: dotdict, envs: gym.vector.VectorEnv, state:
     Args:
         steps: its `update` gets the ponder steps of the player.
     """
+    Distribution.set_default_validate_args(cfg.distribution.validate_args)
     space = envs.single_action_space
     arguments = (fabric, action_sizes(space), isinstance(space, gym.spaces.Box), cfg, envs.single_observation_space)
     moments = build_moments(cfg.algo.actor.moments).to(fabric.device)

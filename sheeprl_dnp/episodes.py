@@ -36,14 +36,11 @@ def read_versions(folders: Sequence[Path]) -> list[dict[str, Any]]:
         ValueError: a record is damaged.
     """
     episodes: list[dict[str, Any]] = []
-    for folder in folders:
-        start = resumed_from(folder)
-        episodes = [episode for episode in episodes if episode["step"] <= start]
+    end = sys.maxsize
+    for folder in reversed(folders):
         if (folder / FILE_NAME).is_file():
-            episodes += _read_lines(folder / FILE_NAME)
-    for episode in episodes:
-        if "damage" in episode:
-            raise ValueError(episode["damage"])
+            episodes = _read_lines(folder / FILE_NAME, end) + episodes
+        end = min(end, resumed_from(folder))
     return sorted(episodes, key=lambda episode: episode["step"])
 
 
@@ -89,14 +86,16 @@ def checkpoint_step(checkpoint: Path | str) -> int:
     return int(match[1])
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a file; in place of a damaged last one its `damage`, with the step that it can't be before.
+def _read_lines(path: Path, end: int) -> list[dict[str, Any]]:
+    """The records of a file up to the step `end`.
 
-    A machine that goes down leaves one: it does no harm if the run goes on from an earlier checkpoint.
+    A machine that goes down leaves a damaged last one: it does no harm if the run goes on from an earlier checkpoint.
     """
     *lines, last = path.read_text(errors="replace").splitlines() or [""]
     episodes = [json.loads(line) for line in lines]
     try:
-        return [*episodes, json.loads(last)] if last else episodes
+        episodes += [json.loads(last)] if last else []
     except json.JSONDecodeError as error:
-        return [*episodes, {"step": episodes[-1]["step"] if episodes else 0, "damage": f"its last line: {error}"}]
+        if not episodes or episodes[-1]["step"] <= end:
+            raise ValueError(f"its last line: {error}") from error
+    return [episode for episode in episodes if episode["step"] <= end]

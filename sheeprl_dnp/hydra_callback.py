@@ -35,7 +35,6 @@ class RunCallback(Callback):
 
     def __init__(self) -> None:
         self._replaced: tuple[Any, Any] | None = None  # the module of an algorithm, and its own `main`
-        self._refused: ConfigError | None = None
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         module: Any = ALGORITHMS.get(config.algo.name)
@@ -44,8 +43,7 @@ class RunCallback(Callback):
         except ConfigError as error:
             if not (module and is_of_sweep(config)):
                 raise SystemExit(sentence(error)) from error
-            self._refused = error
-            self._replace(module, refuse)
+            self._replace(module, partial(refuse, error))
             return
         if config.checkpoint.resume_from and rank_zero_only.rank == 0:
             sys.stderr.writelines(f"{line}\n" for line in overrides_not_taken(config))
@@ -56,8 +54,7 @@ class RunCallback(Callback):
         if self._replaced:
             module, main = self._replaced
             module.main, self._replaced = main, None
-        failure = self._refused or job_return._return_value
-        self._refused = None
+        failure = job_return._return_value
         if job_return.status != JobStatus.FAILED or not (said := sentence(failure)):
             return
         if not is_of_sweep(config):
@@ -75,17 +72,13 @@ def is_of_sweep(config: DictConfig) -> bool:
     return config.hydra.mode == RunMode.MULTIRUN
 
 
-def refuse(*_: Any) -> None:
+def refuse(error: ConfigError, *_: Any) -> None:
     """In the place of a training that can't be run as it is configured."""
-    raise RuntimeError("The run was refused before it started.")
+    raise error
 
 
 def check(config: DictConfig) -> None:
-    """Checks what can be checked of a run before it starts.
-
-    Raises:
-        ConfigError: it can't be run as it is configured.
-    """
+    """Raises a ConfigError where it is known before a run starts that it can't be run as it is configured."""
     check_complete(config)
     if config.algo.name not in ALGORITHMS:
         names = " or ".join(f"`{name}`" for name in ALGORITHMS)
@@ -102,10 +95,7 @@ def check(config: DictConfig) -> None:
 
 
 def check_complete(config: DictConfig) -> None:
-    """
-    Raises:
-        ConfigError: a key has no value, or one that comes from where there is none, as an environment variable.
-    """
+    """Raises a ConfigError where a key has no value, or takes it from where there is none (an environment variable)."""
     try:
         OmegaConf.to_container(without_hydra(config), resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:

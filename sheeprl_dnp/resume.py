@@ -25,13 +25,11 @@ def without_hydra(config: DictConfig) -> DictConfig:
 
 
 def check_choices(config: DictConfig, resumed: DictConfig) -> None:
-    """Checks that the run's configuration, merged over that of the command, leaves no key of what it doesn't take.
+    """Raises a ConfigError where a run's configuration, merged over that of the command, leaves keys of the command to
+    a class that doesn't know them.
 
     Args:
         resumed: `resumed_config` of the configuration of the command.
-
-    Raises:
-        ConfigError: it leaves some to a class that doesn't know them.
     """
     wanted, kept = leaves(without_hydra(config)), leaves(resumed)
     own = leaves(load_run_config(config.checkpoint.resume_from))
@@ -51,38 +49,33 @@ def overrides_not_taken(config: DictConfig) -> list[str]:
     Args:
         config: the configuration of the job, with its section `hydra`.
     """
-    resumed, groups = resumed_config(config), config.hydra.runtime.choices
+    resumed = resumed_config(config)
     lost = [
         f"`{override.input_line}` ({what})"
         for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-        if (what := stays(override, config, resumed, is_choice=override.get_key_element().lstrip("+~") in groups))
+        if (what := stays(override, config, resumed))
     ]
     start = "A resumed run goes on with its own configuration. Not taken from the command"
     return [f"{start}: {', '.join(lost)}."] if lost else []
 
 
-def stays(override: Override, composed: DictConfig, resumed: DictConfig, *, is_choice: bool) -> str | None:
-    """What an override leaves as it was; None where it has its effect."""
+def stays(override: Override, composed: DictConfig, resumed: DictConfig) -> str | None:
+    """What an override of a value or a choice of a group leaves as it was; None where it has its effect."""
     key = override.package or override.key_or_group
     if override.key_or_group == "exp":  # names all of the configuration; what differs is in the run's own overrides
         return None
-    wanted, kept = OmegaConf.select(composed, key), OmegaConf.select(resumed, key)
-    if not is_choice:
-        return None if wanted == kept else f"it stays {kept}"
-    theirs, ours = leaves(wanted), leaves(kept)
-    differing = [name for name in ours if name in theirs and theirs[name] != ours[name]]
-    if not differing:
-        return None
-    shown = [f"{key}.{name} stays {ours[name]}" for name in differing[:SHOWN]]
+    wanted, kept = (leaves(OmegaConf.select(config, key), key) for config in (composed, resumed))
+    differing = [name for name in kept if {name, key} & wanted.keys() and wanted.get(name) != kept[name]]
+    shown = [f"{'it' if name == key else name} stays {kept[name]}" for name in differing[:SHOWN]]
     more = len(differing) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    return ", ".join(shown) + (f" and {more} more" if more else "") or None
 
 
-def leaves(section: Any, prefix: str = "") -> dict[str, Any]:
-    """The values of a section of a configuration, by their keys."""
+def leaves(section: Any, name: str = "") -> dict[str, Any]:
+    """The values of a section of a configuration, by their keys; `name`: its own."""
     if not isinstance(section, DictConfig):
-        return {prefix.rstrip("."): section}
+        return {name: section}
     values: dict[str, Any] = {}
     for key in section:
-        values |= leaves(OmegaConf.select(section, str(key)), f"{prefix}{key!s}.")
+        values |= leaves(OmegaConf.select(section, str(key)), f"{name}.{key!s}".lstrip("."))
     return values

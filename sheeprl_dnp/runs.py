@@ -92,11 +92,7 @@ def load_checkpoint(checkpoint: str, key: str = "checkpoint.resume_from") -> dic
 
 
 def check_resume(cfg: DictConfig) -> None:
-    """Checks that the run can go on from `checkpoint.resume_from`.
-
-    Raises:
-        ConfigError: it can't, since the checkpoint is missing, damaged, or of another algorithm or environment.
-    """
+    """Raises a ConfigError where `checkpoint.resume_from` is missing, damaged, or of another kind of run."""
     checkpoint = cfg.checkpoint.resume_from
     saved = load_run_config(checkpoint)
     for key in ("algo.name", "env.id"):
@@ -114,11 +110,7 @@ def check_resume(cfg: DictConfig) -> None:
 
 
 def check_writable(log_root: str) -> None:
-    """Checks that a run can write in the folder of all runs.
-
-    Raises:
-        ConfigError: it can't.
-    """
+    """Raises a ConfigError where a run can't write in the folder of all runs."""
     folder = local_folder(log_root)
     if folder is None:
         return

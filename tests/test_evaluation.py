@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import BIN, TINY_CRAFTER, Command, clean_environment, last_checkpoint
+from conftest import BIN, TINY_CRAFTER, clean_environment, last_checkpoint
 
 from sheeprl_dnp import evaluation
 from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS
@@ -32,22 +33,30 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def evaluate(command: Command, run: Path, *overrides: str) -> dict:
-    result = command("sheeprl-eval", f"checkpoint_path={last_checkpoint(run)}", *overrides, cwd=run)
-    return results_of(result)[0]
-
-
-def results_of(result: subprocess.CompletedProcess[str]) -> list[dict]:
+def written(said: str) -> list[dict]:
     """What a command has written, from the lines by which it ends each evaluation."""
-    assert result.returncode == 0, result.stderr
     # On no terminal, rich breaks no line of `print`; what it writes goes before
-    paths = re.findall(r"; written to (.*\.eval\.json)$", result.stdout, re.MULTILINE)
-    assert paths, result.stdout
+    paths = re.findall(r"; written to (.*\.eval\.json)$", said, re.MULTILINE)
+    assert paths, said
     return [json.loads(Path(path.removeprefix("file://")).read_text()) for path in paths]
 
 
-def test_an_evaluation_plays_the_evaluation_worlds_and_writes_json(command: Command, run: Path) -> None:
-    results = evaluate(command, run, "seed=1")
+@pytest.fixture(scope="module")
+def evaluated(run: Path) -> list[dict]:
+    """What `sheeprl-eval` writes with the seeds 1, 1 and 2."""
+    before = next(run.rglob("episodes.jsonl")).read_text()
+    found = []
+    for seed in (1, 1, 2):
+        command = [str(BIN / "sheeprl-eval"), f"checkpoint_path={last_checkpoint(run)}", f"seed={seed}"]
+        result = subprocess.run(command, cwd=run, env=clean_environment(), capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        found += written(result.stdout)
+    assert next(run.rglob("episodes.jsonl")).read_text() == before
+    return found
+
+
+def test_an_evaluation_plays_the_evaluation_worlds_and_writes_json(evaluated: list[dict]) -> None:
+    results = evaluated[0]
     episodes = results["episodes"]
     worlds = [world_seed(worlds="evaluation", seed=number, rank=0, start_step=0, episode=0) for number in range(3)]
     assert [episode["world_seed"] for episode in episodes] == worlds
@@ -93,25 +102,31 @@ def test_the_ponder_steps_of_an_episode_and_of_its_first_action(monkeypatch: pyt
     assert found == [(0, 1.5, 1), (1, 6.0, 5), (0, 3.5, 3), (0, 1.0, 1), (1, pytest.approx(26 / 3), 8)]
 
 
-def test_the_same_seed_evaluates_the_same_and_is_not_recorded_as_training(command: Command, run: Path) -> None:
-    before = next(run.rglob("episodes.jsonl")).read_text()
-    first, second, other = (evaluate(command, run, f"seed={seed}")["episodes"] for seed in (1, 1, 2))
+def test_the_same_seed_evaluates_the_same(evaluated: list[dict]) -> None:
+    first, second, other = (results["episodes"] for results in evaluated)
     assert first == second != other
-    assert next(run.rglob("episodes.jsonl")).read_text() == before
 
 
-def test_the_summary_says_what_was_trained_evaluated_and_where_it_is(command: Command, run: Path) -> None:
-    results = evaluate(command, run, "seed=1")
-    folder = next(run.rglob("run"))
-    lines = summarise(folder)
+def test_the_summary_says_what_was_trained_evaluated_and_where_it_is(evaluated: list[dict], run: Path) -> None:
+    lines = summarise(next(run.rglob("run")))
     assert lines[0].startswith(f"Training: {len(next(run.rglob('episodes.jsonl')).read_text().splitlines())} episodes")
-    assert f"Evaluation: 3 episodes in worlds never trained in; mean return {results['mean_return']:.2f}" in lines[1]
+    said = f"Evaluation: 3 episodes in worlds never trained in; mean return {evaluated[0]['mean_return']:.2f}"
     name = f"{last_checkpoint(run).stem}.episodes_3_seed_1_envs_1_cpu_sheeprl-eval.eval.json"
-    assert any(name in line for line in lines)
+    assert any(said in line for line in lines) and any(name in line for line in lines)
 
 
-def play(command: Command, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return command("python", "-m", "sheeprl_dnp.study.evaluate", *map(str, arguments))
+Play = Callable[..., list[dict]]
+
+
+@pytest.fixture
+def play(capsys: pytest.CaptureFixture[str]) -> Play:
+    """`scripts/evaluate` in this process; gives what it has written."""
+
+    def run(*arguments: object) -> list[dict]:
+        main([str(argument) for argument in arguments])
+        return written(capsys.readouterr().out)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -124,18 +139,17 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return last_checkpoint(folder)
 
 
-def test_dreamer_v3_takes_the_best_of_its_most_probable_actions(command: Command, baseline: Path) -> None:
-    greedy, best = (results_of(play(command, baseline, "--episodes", 1, "--envs", 1, "--dream", n))[0] for n in (1, 17))
+def test_dreamer_v3_takes_the_best_of_its_most_probable_actions(play: Play, baseline: Path) -> None:
+    greedy, best = (play(baseline, "--episodes", 1, "--envs", 1, "--dream", n)[0] for n in (1, 17))
     assert (greedy["algorithm"], greedy["dream"], best["dream"]) == ("dreamer_v3", 1, 17)
     assert greedy["mean_ponder_steps"] == best["mean_ponder_steps"] == 1
 
 
 def test_both_algorithms_play_the_same_worlds_and_the_same_command_the_same_episodes(
-    command: Command, run: Path, baseline: Path
+    play: Play, run: Path, baseline: Path
 ) -> None:
     ponder = last_checkpoint(run)
-    first = play(command, ponder, baseline, "--episodes", 3, "--envs", 2)
-    results = results_of(first)
+    results = play(ponder, baseline, "--episodes", 3, "--envs", 2)
     worlds = [[episode["world_seed"] for episode in result["episodes"]] for result in results]
     assert worlds[0] == worlds[1]
     assert worlds[0] == [
@@ -149,28 +163,28 @@ def test_both_algorithms_play_the_same_worlds_and_the_same_command_the_same_epis
         rates = list(result["success_rates"].values())
         assert result["score"] == pytest.approx(math.exp(fmean(math.log(1 + rate) for rate in rates)) - 1)
         assert 0 < result["latency_ms_per_action"]["median"] <= result["latency_ms_per_action"]["p95"]
-    again = results_of(play(command, ponder, "--episodes", 3, "--envs", 2))
+    again = play(ponder, "--episodes", 3, "--envs", 2)
     assert again[0]["episodes"] == results[0]["episodes"]
 
 
 @pytest.mark.parametrize("steps", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))])
-def test_a_forced_number_of_ponder_steps_is_what_the_agent_takes(command: Command, run: Path, steps: int) -> None:
-    (results,) = results_of(play(command, last_checkpoint(run), "--episodes", 1, "--steps", steps))
+def test_a_forced_number_of_ponder_steps_is_what_the_agent_takes(play: Play, run: Path, steps: int) -> None:
+    (results,) = play(last_checkpoint(run), "--episodes", 1, "--steps", steps)
     assert results["steps"] == results["mean_ponder_steps"] == steps
 
 
-def test_shuffled_ponder_steps_are_played(command: Command, run: Path) -> None:
+def test_shuffled_ponder_steps_are_played(play: Play, run: Path) -> None:
     checkpoint = last_checkpoint(run)
     results = []
     for steps in ("sample", "shuffled"):
-        results += results_of(play(command, checkpoint, "--episodes", 4, "--envs", 2, "--steps", steps))
+        results += play(checkpoint, "--episodes", 4, "--envs", 2, "--steps", steps)
     assert [result["steps"] for result in results] == ["sample", "shuffled"]
     assert results[0]["episodes"] != results[1]["episodes"]
     assert 1 < results[1]["mean_ponder_steps"] < 4
 
 
-def test_what_is_chosen_is_chosen_in_worlds_that_no_result_is_told_of(command: Command, baseline: Path) -> None:
-    (results,) = results_of(play(command, baseline, "--episodes", 2, "--worlds", "validation"))
+def test_what_is_chosen_is_chosen_in_worlds_that_no_result_is_told_of(play: Play, baseline: Path) -> None:
+    (results,) = play(baseline, "--episodes", 2, "--worlds", "validation")
     assert results["worlds"] == "validation"
     assert [episode["world_seed"] for episode in results["episodes"]] == [
         world_seed(worlds="validation", seed=number, rank=0, start_step=0, episode=0) for number in range(2)
@@ -178,10 +192,9 @@ def test_what_is_chosen_is_chosen_in_worlds_that_no_result_is_told_of(command: C
 
 
 @pytest.mark.slow
-def test_a_video_is_recorded(command: Command, run: Path) -> None:
+def test_a_video_is_recorded(play: Play, run: Path) -> None:
     checkpoint = last_checkpoint(run)
-    result = play(command, checkpoint, "--episodes", 1, "--video")
-    assert result.returncode == 0, result.stderr
+    play(checkpoint, "--episodes", 1, "--video")
     videos = list(checkpoint.with_suffix("").rglob("*.mp4"))
     assert len(videos) == 1 and videos[0].stat().st_size > 1000
 
@@ -255,16 +268,14 @@ def test_what_cannot_be_evaluated_is_named(
     assert message.format(**names) in f"{ended.value}{capsys.readouterr().err}"
 
 
-def test_a_damaged_checkpoint_is_named_before_any_is_played(command: Command, run: Path, baseline: Path) -> None:
+def test_a_damaged_checkpoint_is_named_before_any_is_played(play: Play, run: Path, baseline: Path) -> None:
     before = set(baseline.parent.iterdir())
     cut = last_checkpoint(run).with_name("ckpt_999_0.ckpt")
     cut.write_bytes(last_checkpoint(run).read_bytes()[:1000])
-    try:
-        result = play(command, baseline, cut)
-    finally:
-        cut.unlink()
-    assert result.returncode != 0
-    assert f"`CKPT={cut}` can't be read" in result.stderr and "Traceback" not in result.stderr
+    with pytest.raises(SystemExit, match=r"^Error: ") as ended:
+        play(baseline, cut)
+    cut.unlink()
+    assert f"`CKPT={cut}` can't be read" in str(ended.value)
     assert set(baseline.parent.iterdir()) == before
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from sheeprl_dnp.arguments import count, numbers, some_of
+from sheeprl_dnp.arguments import command_parser, count, numbers, some_of
 from sheeprl_dnp.benchmark.agents import SIZES, Settings
 from sheeprl_dnp.benchmark.gpu import measure_gpu
 from sheeprl_dnp.benchmark.gradient_step import growth_exponents, measure_gradient_steps
@@ -51,12 +51,7 @@ Ratios are medians over rounds, in which what is compared takes turns: other wor
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="scripts/benchmark",
-        description="Measures what pondering costs against SheepRL's DreamerV3.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("benchmark", "Measures what pondering costs against SheepRL's DreamerV3.", EPILOG)
     add = parser.add_argument
     add("overrides", nargs="*", metavar="KEY=VALUE", help="of Hydra, for all agents")
     add("--device", choices=("cpu", "gpu"), default="cpu", help="default: cpu")

@@ -4,20 +4,18 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sheeprl_dnp.accelerators import evaluation_fabric
-from sheeprl_dnp.arguments import count
-from sheeprl_dnp.checkpoints import load_config, open_checkpoint, seed_argument, steps_argument
+from sheeprl_dnp.arguments import count, one_sentence
+from sheeprl_dnp.checkpoints import Opened, open_checkpoint, seed_argument, steps_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
 from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS, KEPT_SEEDS
 from sheeprl_dnp.evaluation import Record, Settings, evaluate
 from sheeprl_dnp.report.statistics import spearman, spearman_of_means
-from sheeprl_dnp.runs import ConfigError, load_checkpoint, write_results
+from sheeprl_dnp.runs import ConfigError, write_results
 
 MEANS = {  # by name in the results, the key of an episode's record
     "mean_return": "return",
@@ -25,45 +23,17 @@ MEANS = {  # by name in the results, the key of an episode's record
     "mean_ponder_steps": "ponder_steps",
     "mean_first_ponder_steps": "first_ponder_steps",
 }
-RULES: dict[str, dict[str, Any]] = {  # by what rule, and where
-    "--steps": {
-        "type": steps_argument,
-        "metavar": "sample|threshold|1..N|shuffled",
-        "help": "how the agent halts: as sampled, at the threshold of its configuration, always at that ponder step "
-        "(also beyond those it was trained with), or at the steps that were sampled in other environments, so as often "
-        "but not where it chose to, given many more episodes than environments (default: as in its training)",
-    },
-    "--dream": {
-        "type": count,
-        "metavar": "N",
-        "help": "in place of a sample of its policy the agent, of either algorithm, takes the best of its N most "
-        "probable actions, by the outcomes that its own world model imagines and the values of its critic; 1: the most "
-        "probable action (one head of discrete actions)",
-    },
-    "--override": {
-        "action": "append",
-        "default": [],
-        "dest": "overrides",
-        "metavar": "env.KEY=VALUE",
-        "help": "of the environment, to play another one than in the training, e.g. env.wrapper.difficulty=[5,8]; may "
-        "be given several times",
-    },
-}
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 
 def evaluate_checkpoint(
-    settings: Settings,
-    *,
-    video: bool = False,
-    accelerator: str | None = None,
-    on_episode: Callable[[Record], None] = lambda record: None,
+    settings: Settings, opened: Opened | None = None, on_episode: Callable[[Record], None] = lambda record: None
 ) -> Record:
     """Plays the policy of a checkpoint, each episode with a seed that no training begins with, the same for all.
 
     Args:
-        video: also records one environment, in `<checkpoint>/evaluation_videos`.
-        accelerator: of Lightning; `None`: that of the training, or the CPU where this computer hasn't it.
+        opened: the checkpoint, where it is open; without it, the device is that of the training, or the CPU where this
+            computer hasn't it.
         on_episode: called with each episode as it ends.
 
     Returns:
@@ -72,16 +42,15 @@ def evaluate_checkpoint(
     Raises:
         ConfigError: the checkpoint can't be evaluated so.
     """
-    checkpoint, steps, at_once = settings.checkpoint, settings.steps, min(settings.num_envs, settings.episodes)
-    fabric, cfg, state = open_checkpoint(
-        checkpoint, steps, video, settings.overrides, seed=settings.seed, accelerator=accelerator
-    )
+    steps, at_once = settings.steps, min(settings.num_envs, settings.episodes)
+    fabric, cfg, state = opened or open_checkpoint(settings.checkpoint, steps, overrides=settings.overrides)
     if steps == SHUFFLED and at_once < 2:
         raise ConfigError(
             f"`--steps={steps}` is for 2 environments or more: `--envs={settings.num_envs}` and "
             f"`--episodes={settings.episodes}` must be whole numbers from 2."
         )
-    folder = checkpoint.removesuffix(".ckpt")
+    fabric.seed_everything(settings.seed, verbose=False)
+    folder = settings.checkpoint.removesuffix(".ckpt")
     settings = replace(settings, num_envs=at_once)
     played = evaluate(fabric, cfg, state, settings, log_dir=folder, on_episode=on_episode)
     return played | by_difficulty(played["episodes"])
@@ -125,45 +94,63 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("checkpoints", nargs="+", metavar="CKPT", help="a .ckpt file of a run, or its URL (file://...)")
     add("--episodes", type=count, default=100, help="for each checkpoint (default: 100)")
-    for option, keys in RULES.items():
-        add(option, **keys)
+    _add_rules(parser)
     envs = "environments played at once (default: 8)"
     add("--envs", type=count, default=8, metavar="ENVS", dest="num_envs", help=envs)
     add("--seed", type=seed_argument, default=0, help="of the sampled actions, not of the worlds (default: 0)")
-    add(
-        "--worlds",
-        choices=EVALUATION_WORLDS,
-        default="evaluation",
-        help="those to choose settings on, or those that results are told of (default: evaluation)",
-    )
+    worlds = "those to choose settings on, or those that results are told of (default: evaluation)"
+    add("--worlds", choices=EVALUATION_WORLDS, default="evaluation", help=worlds)
     accelerators = "cpu, cuda, mps, auto, ... (default: that of the training, or the CPU where there is none)"
     add("--accelerator", help=f"of Lightning: {accelerators}")
     add("--video", action="store_true", help="also record one environment, in <CKPT>/evaluation_videos")
     return parser.parse_args(arguments)
 
 
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    """Adds what says by what rule the agent acts, and where."""
+    parser.add_argument(
+        "--steps",
+        type=steps_argument,
+        metavar="sample|threshold|1..N|shuffled",
+        help="how the agent halts: as sampled, at the threshold of its configuration, always at that ponder step "
+        "(also beyond those it was trained with), or at the steps that were sampled in other environments, so as often "
+        "but not where it chose to, given many more episodes than environments (default: as in its training)",
+    )
+    parser.add_argument(
+        "--dream",
+        type=count,
+        metavar="N",
+        help="in place of a sample of its policy the agent, of either algorithm, takes the best of its N most "
+        "probable actions, by the outcomes that its own world model imagines and the values of its critic; 1: the most "
+        "probable action (one head of discrete actions)",
+    )
+    parser.add_argument(
+        "--override",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="env.KEY=VALUE",
+        help="of the environment, to play another one than in the training, e.g. env.wrapper.difficulty=[5,8]; may "
+        "be given several times",
+    )
+
+
+@one_sentence()
 def main(arguments: list[str] | None = None) -> None:
-    options = parse_arguments(arguments)
-    try:
-        if options.dream is not None and options.steps is not None:
-            raise ConfigError(f"`--dream={options.dream}` can't be with `--steps={options.steps}`: leave one out.")
-        for checkpoint in options.checkpoints:  # before any work starts
-            cfg = load_config(checkpoint, options.steps, options.video, options.overrides)
-            evaluation_fabric(cfg.fabric, options.accelerator)
-            load_checkpoint(checkpoint, "CKPT")
-        for checkpoint in options.checkpoints:
-            play_and_write(checkpoint, options)
-    except ConfigError as error:
-        raise SystemExit(f"Error: {error}") from error
+    asked = vars(parse_arguments(arguments))
+    checkpoints, video, accelerator = (asked.pop(key) for key in ("checkpoints", "video", "accelerator"))
+    if asked["dream"] is not None and asked["steps"] is not None:
+        raise ConfigError(f"`--dream={asked['dream']}` can't be with `--steps={asked['steps']}`: leave one out.")
+    how = (asked["steps"], video, asked["overrides"], accelerator)
+    opened = [open_checkpoint(checkpoint, *how) for checkpoint in checkpoints]  # before any work starts
+    for checkpoint, ready in zip(checkpoints, opened, strict=True):
+        play_and_write(Settings(checkpoint=checkpoint, **asked), ready)
 
 
-def play_and_write(checkpoint: str, options: argparse.Namespace) -> None:
-    keys = ("episodes", "steps", "dream", "overrides", "seed", "worlds", "num_envs")
-    settings = Settings(checkpoint=checkpoint, **{key: getattr(options, key) for key in keys})
+def play_and_write(settings: Settings, opened: Opened) -> None:
     with Progress(*COLUMNS, TimeRemainingColumn()) as progress:
-        task = progress.add_task(escape(checkpoint), total=options.episodes)
-        how = {"video": options.video, "accelerator": options.accelerator}
-        results = evaluate_checkpoint(settings, **how, on_episode=lambda _: progress.advance(task))
+        task = progress.add_task(escape(settings.checkpoint), total=settings.episodes)
+        results = evaluate_checkpoint(settings, opened, lambda _: progress.advance(task))
     path = replace(settings, num_envs=results["num_envs"]).file(results["device"])
     write_results(path, results)
     print(summary(results, path))

@@ -15,17 +15,15 @@ from pathlib import Path
 
 from gymnasium.spaces import Box
 from hydra import compose, initialize_config_module
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from sheeprl_dnp.checkpoints import check_environment_key, spaces
+from sheeprl_dnp.checkpoints import overridden, spaces
 from sheeprl_dnp.dreamer_v3_ponder.config import ALGORITHMS, check_dream, check_ponder_config
 from sheeprl_dnp.dreamer_v3_ponder.utils import action_sizes
 from sheeprl_dnp.runs import ConfigError, replace_file
-from sheeprl_dnp.studies import Arm, Plan, read_plan, write_file
+from sheeprl_dnp.studies import Arm, Evaluations, Plan, read_plan, write_file
 
-OWN_KEYS = ("exp", "seed", "log_root", "root_dir", "run_name", "checkpoint.resume_from")  # as in `execution.command`
+OWN_KEYS = ("exp", "seed", "log_root", "root_dir", "run_name", "checkpoint.resume_from")  # as in `job.command`
 
 
 def named_plans() -> dict[str, Path]:
@@ -59,22 +57,22 @@ def compose_arm(arm: Arm, overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         ConfigError: there is no such experiment, an override is wrong, or it can't be a part of a study.
     """
-    check_overrides(hydra_overrides(arm, overrides)[1:])
+    composed_of = hydra_overrides(arm, overrides)
+    check_overrides(composed_of[1:])
     try:
         with initialize_config_module("sheeprl.configs", version_base="1.3"):
-            cfg = compose("config", hydra_overrides(arm, overrides))
+            cfg = compose("config", composed_of)
         OmegaConf.to_container(cfg, resolve=True)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra raises ValueError, too
-        raise _unusable(arm, overrides, error) from error
-    if cfg.algo.name not in ALGORITHMS:
-        raise ConfigError(f"`exp={arm.exp}` trains `{cfg.algo.name}`: it must be one of {', '.join(ALGORITHMS)}.")
-    if "ponder" in cfg.algo:
-        check_ponder_config(cfg.algo)
-    try:
+        if cfg.algo.name not in ALGORITHMS:
+            raise ConfigError(f"`exp={arm.exp}` trains `{cfg.algo.name}`: it must be one of {', '.join(ALGORITHMS)}.")
+        if "ponder" in cfg.algo:
+            check_ponder_config(cfg.algo)
         spaces(cfg)
-    except Exception as error:  # whatever an environment may raise
-        raise _unusable(arm, overrides, error) from error
-    check_length(cfg)
+    except ConfigError:
+        raise
+    except Exception as error:  # Hydra raises others than its own, an environment whatever it may
+        raise ConfigError(f"`{' '.join(composed_of)}`: {' '.join(str(error).split())}") from error
+    check_end(cfg)
     check_metrics(cfg)
     return cfg
 
@@ -86,37 +84,24 @@ def compose_arms(plan: Plan) -> dict[str, DictConfig]:
         ConfigError: one of them can't run as a part of a study.
     """
     arms = {arm.label: compose_arm(arm, plan.overrides) for arm in plan.arms}
-    worlds = plan.evaluations.worlds
     for label, cfg in arms.items():
-        if worlds != "evaluation" and "worlds" not in cfg.env.wrapper:
+        if plan.evaluations.worlds != "evaluation" and "worlds" not in cfg.env.wrapper:
             raise ConfigError(
-                f"`evaluations.worlds={worlds}` can't be: the environment of `{label}` keeps none for it."
+                f"`evaluations.worlds={plan.evaluations.worlds}` can't be: the environment of `{label}` keeps none for "
+                "it."
             )
-    for arm in plan.arms:
-        _check_evaluations(plan, arm, arms[arm.label])
+    for label, cfg in arms.items():
+        _check_evaluations(plan.evaluations, label, cfg)
     return arms
 
 
-def _check_evaluations(plan: Plan, arm: Arm, cfg: DictConfig) -> None:
-    """Checks that the arm can be evaluated as is planned: by looking ahead, and in other environments.
-
-    Raises:
-        ConfigError: it can't.
-    """
-    if not (plan.evaluations.dream or plan.evaluations.environments):
-        return
-    trained = spaces(cfg)
-    for count in plan.evaluations.dream:
-        check_dream(count, cfg.algo, action_sizes(trained[1]), isinstance(trained[1], Box), "evaluations.dream")
-    for name, overrides in plan.evaluations.environments.items():
-        for override in overrides:
-            check_environment_key(override.split("=")[0], f"evaluations.environments.{name}={override}")
-        there = arm.model_copy(update={"overrides": (*arm.overrides, *overrides)})
-        if spaces(compose_arm(there, plan.overrides)) != trained:
-            raise ConfigError(
-                f"`evaluations.environments.{name}={','.join(overrides)}` must leave the observations and actions of "
-                f"`{arm.label}` as they are."
-            )
+def _check_evaluations(evaluations: Evaluations, label: str, cfg: DictConfig) -> None:
+    """Raises a ConfigError where an arm can't be evaluated as is planned: by looking ahead, in other environments."""
+    for number in evaluations.dream:
+        actions = spaces(cfg)[1]
+        check_dream(number, cfg.algo, action_sizes(actions), isinstance(actions, Box), "evaluations.dream")
+    for name, overrides in evaluations.environments.items():
+        overridden(cfg, overrides, f"evaluations.environments.{name}", f"of `{label}` ")
 
 
 def save_plan(study: Path, plan: Plan, configs: Mapping[str, DictConfig]) -> None:
@@ -132,10 +117,7 @@ def load_arm(study: Path, arm: Arm) -> DictConfig:
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
-    """
-    Raises:
-        ConfigError: one sets what a study sets for each run.
-    """
+    """Raises a ConfigError where one sets what a study sets for each run."""
     for override in overrides:
         key = re.split("[=@]", override.lstrip("+~"))[0]
         if key in OWN_KEYS or re.match("hydra[./]", key):
@@ -143,19 +125,20 @@ def check_overrides(overrides: Sequence[str]) -> None:
             raise ConfigError(f"`overrides={override}` can't be: a study sets {keys} and `hydra` for each run.")
 
 
-def check_length(cfg: DictConfig) -> None:
-    """Checks that a run ends with a checkpoint of its last step, by which a study knows that it has ended.
+def steps_at_once(cfg: DictConfig) -> int:
+    """The steps that the environments of a run play at once."""
+    devices = cfg.fabric.devices
+    return cfg.env.num_envs * (devices if isinstance(devices, int) and devices > 0 else 1)
 
-    Raises:
-        ConfigError: it doesn't.
-    """
-    steps, devices = cfg.algo.total_steps, cfg.fabric.devices
+
+def check_end(cfg: DictConfig) -> None:
+    """Raises a ConfigError unless a run ends with a checkpoint of its last step, by which a study knows that."""
     if not isinstance(cfg.env.num_envs, int) or cfg.env.num_envs < 1:
         raise ConfigError(f"`env.num_envs={cfg.env.num_envs}` must be a whole number from 1.")
-    played_at_once = cfg.env.num_envs * (devices if isinstance(devices, int) and devices > 0 else 1)
-    if isinstance(steps, str) or steps < played_at_once or steps % played_at_once:
+    steps, at_once = cfg.algo.total_steps, steps_at_once(cfg)
+    if isinstance(steps, str) or steps < at_once or steps % at_once:
         raise ConfigError(
-            f"`algo.total_steps={steps}` must be a multiple of the {played_at_once} steps that the environments of a "
+            f"`algo.total_steps={steps}` must be a multiple of the {at_once} steps that the environments of a "
             "run play at once (`env.num_envs` of each of `fabric.devices`), and not 0."
         )
     if not cfg.checkpoint.save_last:
@@ -167,11 +150,7 @@ def check_length(cfg: DictConfig) -> None:
 
 
 def check_metrics(cfg: DictConfig) -> None:
-    """Checks that a run logs its metrics, and where a study reads them.
-
-    Raises:
-        ConfigError: it doesn't.
-    """
+    """Raises a ConfigError unless a run logs its metrics, where a study reads them."""
     level, logger = (OmegaConf.select(cfg, f"metric.{key}") for key in ("log_level", "logger._target_"))
     if not isinstance(level, int) or level < 1:
         raise ConfigError(f"`metric.log_level={level}` must be 1: a report needs the metrics of its runs.")
@@ -180,7 +159,3 @@ def check_metrics(cfg: DictConfig) -> None:
             f"`metric.logger._target_={logger}` must be a logger of TensorBoard, from whose files a study takes the "
             "metrics of its runs: leave `metric/logger` out."
         )
-
-
-def _unusable(arm: Arm, overrides: Sequence[str], reason: Exception) -> ConfigError:
-    return ConfigError(f"`{' '.join(hydra_overrides(arm, overrides))}`: {' '.join(str(reason).split())}")

@@ -1,13 +1,12 @@
-"""The runs of a study on this machine: so many at a time, each in a process of its own, with their progress."""
+"""Runs of studies on this machine: so many at a time, each in a process of its own, with their progress."""
 
 import contextlib
 import json
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -24,39 +23,17 @@ from rich.progress import (
 
 from sheeprl_dnp.episodes import FILE_NAME, versions
 from sheeprl_dnp.studies import Run
-from sheeprl_dnp.study.execution import last_error
 from sheeprl_dnp.study.job import QUIET, arm_argument, folder_argument
+from sheeprl_dnp.study.process import LoggedProcess, start
 
 POLL_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class RunProcess:
-    """A run that is on."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-    said_before: int  # the bytes that earlier jobs have left in the log
-
-    def error(self) -> str:
-        return last_error(self.log, self.said_before).split("Error: ", 1)[-1]
-
-
-def start(run: Run, threads: int) -> RunProcess:
+def start_job(run: Run, threads: int) -> LoggedProcess:
     arguments = [folder_argument(run.study), arm_argument(run.arm), f"seed={run.seed}", f"threads={threads}"]
     run.folder.mkdir(parents=True, exist_ok=True)
-    log = run.folder / "job.log"
-    with log.open("ab") as output:
-        said_before = output.tell()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sheeprl_dnp.study.job", *arguments, "hydra.run.dir=.", *QUIET],
-            cwd=run.study,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    return RunProcess(process, log, said_before)
+    module = ["sheeprl_dnp.study.job", *arguments, "hydra.run.dir=.", *QUIET]
+    return start(module, run.folder / "job.log", run.study, threads)
 
 
 def played_steps(run: Run) -> int:
@@ -73,72 +50,75 @@ def last_line(path: Path) -> bytes:
         return file.read().splitlines()[-1]
 
 
-class Bars:
-    """The progress of all the runs together, and of each that is on; plain lines where there is no terminal.
+@dataclass(frozen=True)
+class Work:
+    """A run, and its steps."""
+
+    run: Run
+    steps: int
+    ended: Callable[[LoggedProcess], None]  # called when it has
+
+
+class Pool:
+    """Runs of studies, with the progress of all together and of each that is on; plain lines where there is no terminal.
 
     Args:
-        total: their steps.
-        completed: how many have been played.
+        total: the steps of all the runs.
+        completed: tells how many of them are of runs that have ended.
     """
 
     def __init__(self, name: str, total: int, completed: Callable[[], int]) -> None:
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-        self.progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self._progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self._all = self._progress.add_task(escape(name), total=total)
         self._completed = completed
-        self._all = self.progress.add_task(escape(name), total=total)
-        self._tasks: dict[Run, TaskID] = {}
+        self._bars: dict[Work, TaskID] = {}  # of those that are on
 
     def say(self, text: str) -> None:
-        if self.progress.disable:
+        if self._progress.disable:
             print(text, file=sys.stderr, flush=True)
         else:
-            self.progress.console.print(text, highlight=False, markup=False)
+            self._progress.console.print(text, highlight=False, markup=False)
 
-    def update(self, running: Mapping[Run, int]) -> None:
-        """
+    def run(self, queue: Iterator[Work], processes: int, threads: int) -> None:
+        """Runs all that there are, so many at a time; one that fails doesn't stop the others.
+
         Args:
-            running: the runs that are on, and how long each is.
+            queue: its runs are taken one by one, as there is room.
+            threads: of PyTorch, for each.
         """
-        self.progress.update(self._all, completed=self._completed())
-        for run in self._tasks.keys() - running.keys():
-            self.progress.remove_task(self._tasks.pop(run))
-        for run, total in running.items():
-            if run not in self._tasks:
-                self._tasks[run] = self.progress.add_task(escape(run.name), total=total)
-            self.progress.update(self._tasks[run], completed=played_steps(run))
+        on: dict[Work, LoggedProcess] = {}
+        with self._progress, terminated_at_the_end(on):
+            while True:
+                while len(on) < processes and (work := next(queue, None)):
+                    on[work] = start_job(work.run, threads)
+                    self._bars[work] = self._progress.add_task(escape(work.run.name), total=work.steps)
+                if not on:
+                    return
+                for work in [work for work, job in on.items() if job.process.poll() is not None]:
+                    self._progress.remove_task(self._bars.pop(work))
+                    work.ended(on.pop(work))
+                self._show(on)
+                time.sleep(POLL_SECONDS)
+
+    def _show(self, on: Iterable[Work]) -> None:
+        played = {work: played_steps(work.run) for work in on}
+        for work, steps in played.items():
+            self._progress.update(self._bars[work], completed=steps)
+        self._progress.update(self._all, completed=self._completed() + sum(played.values()))
 
 
-def run_pool(
-    next_run: Callable[[], tuple[Run, int] | None],
-    ended: Callable[[Run, RunProcess], None],
-    bars: Bars,
-    *,
-    processes: int,
-    threads: int,
-) -> None:
-    """Runs what `next_run` gives, so many at a time, until it gives no more; a failed run doesn't stop the others.
-
-    Args:
-        next_run: gives a run, and its steps; it may give more after one has ended.
-        ended: called with each run that has.
-        threads: of PyTorch, for each.
-    """
-    running: dict[Run, RunProcess] = {}
-    steps: dict[Run, int] = {}
-    with bars.progress, terminated_at_the_end(running):
-        while True:
-            while len(running) < processes and (found := next_run()):
-                run, steps[run] = found
-                running[run] = start(run, threads)
-            if not running:
-                return
-            for run, job in list(running.items()):
-                if job.process.poll() is not None:
-                    del running[run]
-                    ended(run, job)
-            bars.update({run: steps[run] for run in running})
-            time.sleep(POLL_SECONDS)
+@contextlib.contextmanager
+def terminated_at_the_end(jobs: Mapping[Work, LoggedProcess]) -> Iterator[None]:
+    """What is stopped stops its runs."""
+    try:
+        yield
+    finally:
+        for job in jobs.values():
+            job.process.terminate()
+        for job in jobs.values():
+            job.process.wait()
 
 
 def run_all(runs: Sequence[Run], total_steps: Mapping[str, int], processes: int, threads: int) -> int:
@@ -150,30 +130,17 @@ def run_all(runs: Sequence[Run], total_steps: Mapping[str, int], processes: int,
     Returns:
         The exit code: 0 if all are finished.
     """
-    total = {run: total_steps[run.arm.label] for run in runs}
+    steps = {run: total_steps[run.arm.label] for run in runs}
 
-    def completed() -> int:
-        return sum(steps if run.is_finished else played_steps(run) for run, steps in total.items())
+    def finished() -> list[Run]:
+        return [run for run in runs if run.is_finished]
 
-    def ended(run: Run, job: RunProcess) -> None:
-        said = "finished" if run.is_finished else f"failed: {job.error()}"
-        bars.say(f"{run.name}: {said} ({sum(run.is_finished for run in runs)} of {len(runs)} runs finished)")
+    def ended(run: Run, job: LoggedProcess) -> None:
+        said = "finished" if run.is_finished else f"failed: {job.reason()}"
+        pool.say(f"{run.name}: {said} ({len(finished())} of {len(runs)} runs finished)")
 
-    bars = Bars(runs[0].study.name, sum(total.values()), completed)
-    waiting = [(run, steps) for run, steps in total.items() if not run.is_finished]
-    finished = len(runs) - len(waiting)
-    bars.say(f"{finished} of {len(runs)} runs are finished; {processes} at a time, {threads} threads each")
-    run_pool(lambda: waiting.pop(0) if waiting else None, ended, bars, processes=processes, threads=threads)
-    return 0 if all(run.is_finished for run in runs) else 1
-
-
-@contextlib.contextmanager
-def terminated_at_the_end(running: Mapping[Run, RunProcess]) -> Iterator[None]:
-    """A study that is stopped stops its runs."""
-    try:
-        yield
-    finally:
-        for job in running.values():
-            job.process.terminate()
-        for job in running.values():
-            job.process.wait()
+    pool = Pool(runs[0].study.name, sum(steps.values()), lambda: sum(steps[run] for run in finished()))
+    pool.say(f"{len(finished())} of {len(runs)} runs are finished; {processes} at a time, {threads} threads each")
+    waiting = [Work(run, steps[run], partial(ended, run)) for run in runs if not run.is_finished]
+    pool.run(iter(waiting), processes, threads)
+    return 0 if len(finished()) == len(runs) else 1

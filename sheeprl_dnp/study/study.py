@@ -1,7 +1,6 @@
 """`scripts/study STUDY`: arms x seeds, trained and evaluated; safe to stop and to start again at any point."""
 
 import argparse
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,18 +10,16 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sheeprl_dnp.arguments import add_pool, count, names, numbers, threads_of
+from sheeprl_dnp.arguments import add_pool, command_parser, count, names, numbers, one_sentence, resumable, threads_of
 from sheeprl_dnp.checks import check, shown
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
-from sheeprl_dnp.report.report import report
-from sheeprl_dnp.report.tables import FILES, load, publish
+from sheeprl_dnp.report.tables import FILES
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Arm, Plan, read_study
 from sheeprl_dnp.study.job import QUIET, arm_argument, folder_argument
-from sheeprl_dnp.study.pages import write_pages
 from sheeprl_dnp.study.plan import compose_arms, find_plan, named_plans, save_plan
-from sheeprl_dnp.study.policies import publish_policies
 from sheeprl_dnp.study.pool import run_all
+from sheeprl_dnp.study.publish import publish_study
 
 EPILOG = """
 examples:
@@ -41,33 +38,50 @@ Then: scripts/report FOLDER
 """
 
 
+@resumable()
+@one_sentence()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Returns:
+        The exit code.
+    """
+    options = parse_arguments(arguments)
+    plan, folder = plan_and_folder(options)
+    if options.policies and not options.publish:
+        raise ConfigError("`--policies` is for `--publish`: it must be with it.")
+    if options.publish:
+        publish_study(folder, options.publish / folder.resolve().name, policies=options.policies)
+        return 0
+    if options.launcher_overrides and not options.launcher:
+        raise ConfigError(f"`{options.launcher_overrides[0]}` is for a launcher: name one with `--launcher`.")
+    check_folder(folder)
+    configs = compose_arms(plan)
+    try:
+        save_plan(folder, plan, configs)
+    except OSError as error:
+        raise ConfigError(f"`FOLDER={folder}` must be a folder to write in: {error.strerror}.") from error
+    if options.launcher:
+        return launch(folder, plan, options)
+    total_steps = {label: cfg.algo.total_steps for label, cfg in configs.items()}
+    return run_all(plan.runs(folder), total_steps, options.processes, threads_of(options))
+
+
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="scripts/study",
-        description="Trains and evaluates each arm with each seed, and keeps everything in one folder.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    description = "Trains and evaluates each arm with each seed, and keeps everything in one folder."
+    parser = command_parser("study", description, EPILOG)
+    add = parser.add_argument
     known = ", ".join(named_plans())
-    parser.add_argument("study", metavar="STUDY", help=f"a name ({known}), a file of a study (.yaml), or its folder")
-    parser.add_argument("--folder", type=Path, help="of a study by name or file (default: studies/NAME)")
-    parser.add_argument(
-        "--publish",
-        nargs="?",
-        const="results",
-        type=Path,
-        metavar="RESULTS",
-        help="run nothing: write the tables of the study in FOLDER, and its report, to RESULTS/NAME (default: results)",
-    )
-    parser.add_argument(
-        "--policies", action="store_true", help="with --publish: also the last policy of each arm's first seed, to play"
-    )
+    add("study", metavar="STUDY", help=f"a name ({known}), a file of a study (.yaml), or its folder")
+    add("--folder", type=Path, help="of a study by name or file (default: studies/NAME)")
+    publish = "run nothing: write the tables of the study in FOLDER, and its report, to RESULTS/NAME (default: results)"
+    add("--publish", nargs="?", const="results", type=Path, metavar="RESULTS", help=publish)
+    policies = "with --publish: also the last policy of each arm's first seed, to play"
+    add("--policies", action="store_true", help=policies)
     _add_plan(parser.add_argument_group("in place of what the study says (kept in FOLDER/study.yaml)"))
     how = parser.add_argument_group("how it runs")
     add_pool(how, "runs")
-    how.add_argument(
-        "--launcher", help="a launcher of Hydra: joblib, submitit_slurm, ... (extras `joblib`, `submitit`)"
-    )
+    launchers = "a launcher of Hydra: joblib, submitit_slurm, ... (extras `joblib`, `submitit`)"
+    how.add_argument("--launcher", help=launchers)
     how.add_argument("launcher_overrides", nargs="*", metavar="hydra.launcher.KEY=VALUE", help="of the launcher")
     return parser.parse_intermixed_args(arguments)
 
@@ -133,10 +147,7 @@ def changed(plan: Plan | None, options: argparse.Namespace) -> Plan | None:
 
 
 def check_only_added(current: Plan, wanted: Plan, folder: Path) -> None:
-    """
-    Raises:
-        ConfigError: the study in the folder isn't a part of what is wanted.
-    """
+    """Raises a ConfigError unless the study in the folder is a part of what is wanted."""
     for key in Plan.model_fields:
         old, new = getattr(current, key), getattr(wanted, key)
         added = key in ("arms", "seeds") and set(old) <= set(new)
@@ -153,11 +164,7 @@ def _shown(value: Any) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """Checks that runs can be in a folder.
-
-    Raises:
-        ConfigError: its study is published, or Hydra, whose configuration its path is a part of, can't run there.
-    """
+    """Raises a ConfigError where a folder has a published study, or a path that Hydra, which reads it, can't run in."""
     if (folder / FILES["runs"]).exists():
         raise ConfigError(f"`FOLDER={folder}` has a published study, whose runs are tables: name another folder.")
     try:
@@ -175,58 +182,6 @@ def launch(folder: Path, plan: Plan, options: argparse.Namespace) -> int:
     launcher = [f"hydra/launcher={options.launcher}", *options.launcher_overrides]
     command = [sys.executable, "-m", "sheeprl_dnp.study.job", "--multirun", *sweep, *where, *launcher]
     return subprocess.run(command, cwd=folder).returncode
-
-
-def publish_study(folder: Path, target: Path, *, policies: bool) -> int:
-    """Writes the tables of the study in a folder, and its report, into another folder; if wanted, its policies."""
-    if (target / "runs").exists() or target.resolve() == folder.resolve():
-        raise ConfigError(f"`--publish={target.parent}` can't be: `{target}` is the folder of a study that runs.")
-    study = load(folder)
-    try:
-        publish(study, target)
-        if policies:
-            publish_policies(folder, study.plan, target)
-    except OSError as error:
-        raise ConfigError(f"`--publish={target.parent}` must be a folder to write in: {error.strerror}.") from error
-    report(target, target / "report")
-    pages = [page.name for page in write_pages(folder, study.plan, target)]
-    written = ["study.yaml", *FILES.values(), *pages, *(["policies/"] if policies else []), "report/"]
-    print(f"{target}: {', '.join(written)}")
-    return 0
-
-
-def run_study(options: argparse.Namespace) -> int:
-    """
-    Returns:
-        The exit code.
-    """
-    plan, folder = plan_and_folder(options)
-    if options.policies and not options.publish:
-        raise ConfigError("`--policies` is for `--publish`: it must be with it.")
-    if options.publish:
-        return publish_study(folder, options.publish / folder.resolve().name, policies=options.policies)
-    if options.launcher_overrides and not options.launcher:
-        raise ConfigError(f"`{options.launcher_overrides[0]}` is for a launcher: name one with `--launcher`.")
-    check_folder(folder)
-    configs = compose_arms(plan)
-    try:
-        save_plan(folder, plan, configs)
-    except OSError as error:
-        raise ConfigError(f"`FOLDER={folder}` must be a folder to write in: {error.strerror}.") from error
-    if options.launcher:
-        return launch(folder, plan, options)
-    total_steps = {label: cfg.algo.total_steps for label, cfg in configs.items()}
-    return run_all(plan.runs(folder), total_steps, options.processes, threads_of(options))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    options = parse_arguments(arguments)
-    try:
-        return run_study(options)
-    except ConfigError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The trials of a tuning: which are asked of Optuna, what it is told of them, their table, and the best of each arm.
+"""The trials of a tuning: what Optuna is asked and told of each arm, and what each of them is and gave.
 
 <tuning>/
   tuning.yaml                       what is tuned: see `sheeprl_dnp.study.tuning`
@@ -9,29 +9,27 @@
   best.yaml                         the arms with their best settings, for the plan of a study
 """
 
-import csv
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pandas as pd
 import yaml
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sheeprl_dnp.runs import replace_file, write_json
-from sheeprl_dnp.studies import Arm
+from sheeprl_dnp.studies import Run
 from sheeprl_dnp.study.tuned_arms import Settings, TunedArm
-from sheeprl_dnp.study.tuning import STEPS_KEY, Range, Tuning, Value
+from sheeprl_dnp.study.tuning import Tuning
 
 WORST = -math.inf  # what Optuna is told of a trial that failed
-DIGITS = 3  # significant ones, of the values that are drawn
+ASKED = (TrialState.RUNNING, TrialState.COMPLETE)
 
 
 @dataclass(frozen=True)
@@ -55,14 +53,15 @@ class Trial:
     seed: int
     settings: Settings
     folder: Path
+    value: float | None  # what Optuna was told; None: the trial hasn't ended
 
     @property
     def name(self) -> str:
         return f"{self.tuned.arm.label} trial {self.number}"
 
     @property
-    def arm(self) -> Arm:
-        return self.tuned.with_settings(self.settings, f"{STEPS_KEY}={self.tuned.total_steps}")
+    def run(self) -> Run:
+        return Run(self.folder, self.tuned.in_trial(self.settings), self.seed)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -73,6 +72,12 @@ class Trial:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "outcome.json", asdict(outcome))
 
+    def row(self) -> dict[str, Any]:
+        outcome = asdict(self.outcome or Outcome()) if self.value is not None else {}
+        state = "running" if self.value is None else "failed" if self.value == WORST else "finished"
+        named = {"arm": self.tuned.arm.label, "number": self.number, "seed": self.seed, **self.settings}
+        return outcome | named | {"objective": self.value, "state": state}
+
 
 class ArmTrials:
     """The trials of one arm."""
@@ -80,83 +85,67 @@ class ArmTrials:
     def __init__(self, tuned: TunedArm, tuning: Tuning, folder: Path, storage: RDBStorage) -> None:
         self.tuned = tuned
         self._tuning, self._folder = tuning, folder / "trials" / tuned.arm.folder
-        self._distributions = {key: distribution(values) for key, values in tuned.space.items()}
         self._study = optuna.create_study(
             storage=storage, study_name=tuned.arm.label, direction="maximize", load_if_exists=True
         )
-        for trial in self._known():
-            if trial.state == TrialState.RUNNING and trial.params.keys() != tuned.space.keys():
+        for trial in self._study.get_trials(states=[TrialState.RUNNING]):
+            if trial.params.keys() != tuned.space.keys():
                 self._study.tell(trial.number, state=TrialState.FAIL)  # stopped while it was asked for
-        if not self._known():
+        if not self._study.get_trials(states=[*ASKED, TrialState.WAITING]):
             self._study.enqueue_trial(dict(tuned.own))
 
-    def _known(self) -> list[FrozenTrial]:
-        return [trial for trial in self._study.get_trials(deepcopy=False) if trial.state != TrialState.FAIL]
+    def _asked(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=ASKED)
 
-    def _trial(self, number: int, frozen: FrozenTrial) -> Trial:
-        settings = {key: self._value(key, frozen.params[key]) for key in self.tuned.space}
-        return Trial(self.tuned, number, self._tuning.first_seed + number, settings, self._folder / str(number))
-
-    def _value(self, key: str, drawn: Value) -> Value:
-        """What is tried: the arm's own value, or the drawn one, rounded."""
-        values = self.tuned.space[key]
-        if drawn == self.tuned.own[key] or not isinstance(drawn, float) or values.choice:
-            return drawn
-        return min(max(float(f"{drawn:.{DIGITS}g}"), values.bounds[0]), values.bounds[1])
-
-    @property
-    def asked(self) -> int:
-        return len(self.all())
-
-    @property
-    def told(self) -> int:
-        """How many have ended."""
-        return self.asked - len(self.untold())
-
-    def all(self) -> list[tuple[Trial, FrozenTrial]]:
-        """Those that were asked for, each with what Optuna knows of it."""
-        asked = [frozen for frozen in self._known() if frozen.state != TrialState.WAITING]
-        return [(self._trial(number, frozen), frozen) for number, frozen in enumerate(asked)]
+    def all(self) -> list[Trial]:
+        """Those that were asked for."""
+        return [
+            Trial(
+                tuned=self.tuned,
+                number=number,
+                seed=self._tuning.first_seed + number,
+                settings=self.tuned.tried(frozen.params),
+                folder=self._folder / str(number),
+                value=frozen.value,
+            )
+            for number, frozen in enumerate(self._asked())
+        ]
 
     def untold(self) -> list[Trial]:
-        return [trial for trial, frozen in self.all() if frozen.state == TrialState.RUNNING]
+        return [trial for trial in self.all() if trial.value is None]
+
+    def told(self) -> list[Trial]:
+        return [trial for trial in self.all() if trial.value is not None]
 
     def ask(self) -> Trial:
         """The next one: the first has the arm's own settings, those up to the half depend on their number alone."""
-        number = self.asked
         self._study.sampler = optuna.samplers.TPESampler(
             n_startup_trials=self._tuning.trials // 2 + 1,  # among them the one that is asked for
-            seed=self._tuning.first_seed + number,
+            seed=self._tuning.first_seed + len(self._asked()),
         )
-        self._study.ask(fixed_distributions=self._distributions)
-        return self.all()[number][0]
+        self._study.ask({key: values.distribution for key, values in self.tuned.space.items()})
+        return self.all()[-1]
 
     def tell(self, trial: Trial, outcome: Outcome) -> None:
-        _, frozen = self.all()[trial.number]
-        self._study.tell(frozen.number, WORST if outcome.objective is None else outcome.objective)
+        trial.end(outcome)
+        value = WORST if outcome.objective is None else outcome.objective
+        self._study.tell(self._asked()[trial.number].number, value)
 
     def best(self) -> Trial | None:
         """The first of those with the greatest objective."""
-        ended = [(trial, frozen.value) for trial, frozen in self.all() if frozen.state == TrialState.COMPLETE]
-        well = [(trial, value) for trial, value in ended if value is not None and value > WORST]
-        return max(well, key=lambda pair: pair[1])[0] if well else None
+        well = [(trial.value, trial) for trial in self.told() if trial.value is not None and trial.value > WORST]
+        return max(well, key=lambda pair: pair[0])[1] if well else None
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        for trial, frozen in self.all():
-            told = frozen.state == TrialState.COMPLETE
-            outcome = asdict(trial.outcome or Outcome()) if told else {}
-            state = "running" if not told else "failed" if frozen.value == WORST else "finished"
-            named = {"arm": self.tuned.arm.label, "number": trial.number, "seed": trial.seed, **trial.settings}
-            yield outcome | named | {"objective": frozen.value if told else None, "state": state}
-
-
-def distribution(values: Range) -> BaseDistribution:
-    if values.choice:
-        return CategoricalDistribution(values.choice)
-    low, high = values.bounds
-    if values.integer:
-        return IntDistribution(int(low), int(high), log=values.log)
-    return FloatDistribution(low, high, log=values.log)
+    def summary(self) -> str:
+        """What the best settings of the arm are, and what they are worth."""
+        best, told, label = self.best(), len(self.told()), self.tuned.arm.label
+        if not best:
+            return f"{label}: none of the {told} trials that have ended was without failure"
+        chosen, own = best.row(), self.all()[0].value
+        before = "" if own is None else f", {own:.3g} with its own settings"
+        of = f"trial {best.number}, after {told} of {self._tuning.trials}"
+        said = f"{label}: {chosen['measure']} {best.value:.3g}{before} ({of})"
+        return f"{said}\n  {' '.join(self.tuned.overrides(best.settings))}"
 
 
 def open_arms(folder: Path, tuning: Tuning, tuned: Sequence[TunedArm]) -> list[ArmTrials]:
@@ -167,33 +156,13 @@ def open_arms(folder: Path, tuning: Tuning, tuned: Sequence[TunedArm]) -> list[A
     return [ArmTrials(arm, tuning, folder.absolute(), storage) for arm in tuned]
 
 
-def save_table(folder: Path, tuning: Tuning, arms: Sequence[ArmTrials]) -> None:
-    """Writes a row for each trial, arm after arm; a key that isn't tuned in an arm is empty there."""
-    names = ["arm", "number", "seed", *tuning.space, "objective", "measure"]
-    table = StringIO()
-    writer = csv.DictWriter(table, [*names, "steps", "updates", "cpu_s", "state", "reason"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row for arm in arms for row in arm.rows())
-    replace_file(folder / "trials.csv", table.getvalue())
-
-
-def save_best(folder: Path, tuning: Tuning, arms: Sequence[ArmTrials]) -> None:
-    """Writes the arms with their best settings so far, as the plan of a study has them."""
-    found = [arm.tuned.with_settings(best.settings) for arm in arms if (best := arm.best())]
-    content = yaml.safe_dump(
-        {"arms": [arm.model_dump(mode="json") for arm in found]}, sort_keys=False, allow_unicode=True, width=120
-    )
-    comments = "".join(f"# {line}\n" for arm in arms for line in summary(arm, tuning).splitlines())
+def save(folder: Path, tuning: Tuning, arms: Sequence[ArmTrials]) -> None:
+    """Writes a row for each trial, arm after arm, and the arms with their best settings so far, as a plan has them."""
+    columns = ["arm", "number", "seed", *tuning.space, "objective", "measure", "steps", "updates", "cpu_s", "state"]
+    rows = [trial.row() for arm in arms for trial in arm.all()]
+    table = pd.DataFrame(rows, columns=[*columns, "reason"], dtype=object)  # empty where an arm hasn't the key
+    replace_file(folder / "trials.csv", table.to_csv(index=False))
+    found = [arm.tuned.with_settings(best.settings).model_dump(mode="json") for arm in arms if (best := arm.best())]
+    content = yaml.safe_dump({"arms": found}, sort_keys=False, allow_unicode=True, width=120)
+    comments = "".join(f"# {line}\n" for arm in arms for line in arm.summary().splitlines())
     replace_file(folder / "best.yaml", comments + content)
-
-
-def summary(arm: ArmTrials, tuning: Tuning) -> str:
-    """What the best settings of an arm are, and what they are worth."""
-    rows, best, label = list(arm.rows()), arm.best(), arm.tuned.arm.label
-    if not best:
-        return f"{label}: none of the {arm.told} trials that have ended was without failure"
-    chosen, own = rows[best.number], rows[0]["objective"]
-    before = "" if own is None else f", {own:.3g} with its own settings"
-    of = f"trial {best.number}, after {arm.told} of {tuning.trials}"
-    said = f"{label}: {chosen['measure']} {chosen['objective']:.3g}{before} ({of})"
-    return f"{said}\n  {' '.join(arm.tuned.overrides(best.settings))}"

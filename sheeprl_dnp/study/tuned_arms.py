@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from sheeprl_dnp.checks import shown
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Arm
-from sheeprl_dnp.study.plan import compose_arm
+from sheeprl_dnp.study.plan import compose_arm, steps_at_once
 from sheeprl_dnp.study.tuning import STEPS_KEY, Range, Tuning, Value
 
 Settings = Mapping[str, Value]  # by key of the space
@@ -31,12 +31,24 @@ class TunedArm:
             for each in (key, *self.space[key].also)
         ]
 
-    def with_settings(self, settings: Settings, *more: str) -> Arm:
-        """The arm with these settings, in place of its own, and `more` overrides."""
+    def with_settings(self, settings: Settings) -> Arm:
+        """The arm with these settings, in place of its own."""
         new = self.overrides(settings)
         keys = {override.split("=")[0] for override in new}
         kept = [override for override in self.arm.overrides if override.split("=")[0] not in keys]
-        return self.arm.model_copy(update={"overrides": (*kept, *new, *more)})
+        return self.arm.model_copy(update={"overrides": (*kept, *new)})
+
+    def tried(self, drawn: Settings) -> Settings:
+        """What is tried in place of what was drawn: the arm's own value, or else that, rounded."""
+        return {
+            key: drawn[key] if drawn[key] == self.own[key] else values.rounded(drawn[key])
+            for key, values in self.space.items()
+        }
+
+    def in_trial(self, settings: Settings) -> Arm:
+        """The arm with these settings, for as many steps as a trial has."""
+        arm = self.with_settings(settings)
+        return arm.model_copy(update={"overrides": (*arm.overrides, f"{STEPS_KEY}={self.total_steps}")})
 
 
 def tuned_arms(tuning: Tuning) -> list[TunedArm]:
@@ -85,23 +97,21 @@ def _space(arm: Arm, cfg: DictConfig, tuning: Tuning) -> dict[str, Range]:
 
 def _own(arm: Arm, cfg: DictConfig, space: Mapping[str, Range]) -> dict[str, Value]:
     """The settings of an arm as its experiment has them: a point of the space."""
-    own = {}
+    own = {key: OmegaConf.select(cfg, key) for key in space}
     for key, values in space.items():
         for each in (key, *values.also):
             value = OmegaConf.select(cfg, each)
-            if not values.has(value) or value != OmegaConf.select(cfg, key):
+            if not values.has(value) or value != own[key]:
                 raise ConfigError(
                     f"`space.{key}` must have the arm's own value in it, which its first trial has: the arm "
                     f"`{arm.label}` has `{each}={value}`, not {values}"
                     f"{' and the same for ' + shown((key, *values.also)) if values.also else ''}."
                 )
-        own[key] = OmegaConf.select(cfg, key)
     return own
 
 
 def _total_steps(arm: Arm, cfg: DictConfig, tuning: Tuning) -> int:
-    devices = cfg.fabric.devices if isinstance(cfg.fabric.devices, int) else 1
-    at_once = cfg.env.num_envs * max(1, devices)
+    at_once = steps_at_once(cfg)
     steps = math.floor(cfg.algo.total_steps * tuning.length / at_once) * at_once
     if steps <= cfg.algo.learning_starts:
         raise ConfigError(
@@ -116,4 +126,4 @@ def _check_ends(tuned: TunedArm, tuning: Tuning) -> None:
     ends = [values.ends for values in tuned.space.values()]
     for index in range(max(map(len, ends), default=0)):
         settings = {key: values[min(index, len(values) - 1)] for key, values in zip(tuned.space, ends, strict=True)}
-        compose_arm(tuned.with_settings(settings, f"{STEPS_KEY}={tuned.total_steps}"), tuning.study.overrides)
+        compose_arm(tuned.in_trial(settings), tuning.study.overrides)

@@ -16,15 +16,17 @@ The other keys are those of `Tuning` and `Range`.
 from pathlib import Path
 from typing import Annotated, Any
 
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field, field_validator, model_validator
 
 from sheeprl_dnp.checks import Checked, shown
 from sheeprl_dnp.runs import MAX_SEED, ConfigError
-from sheeprl_dnp.studies import COUNT, Arm, Count, Plan, Seed, Text, different, read_file
+from sheeprl_dnp.studies import COUNT, Arm, Count, Different, Plan, Seed, Text, read_file
 from sheeprl_dnp.study.plan import check_overrides, find_plan, named_files, named_plans
 
 FILE_NAME = "tuning.yaml"  # in the folder of a tuning: with its plan, so that it is whole by itself
 STEPS_KEY = "algo.total_steps"
+DIGITS = 3  # significant ones, of the values that are drawn
 
 Value = bool | int | float | str | None
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -37,18 +39,13 @@ class Range(Checked):
     high: Number | None = Field(None, description="a number")
     log: bool = Field(False, description="True or False")
     integer: bool = Field(False, description="True or False")
-    choice: tuple[Value, ...] = Field((), description="two values or more, each once")
+    choice: Annotated[tuple[Value, ...], Different] = Field(
+        (), description="two values or more, each once", min_length=2
+    )
     # Keys that always have the same value as this one
     also: tuple[Text, ...] = Field((), description="a list of keys")
     # The labels of the arms in which the key is tuned; without it, all that have the key
     arms: tuple[Text, ...] = Field((), description="a list of labels of arms")
-
-    @field_validator("choice")
-    @classmethod
-    def _distinct(cls, choice: tuple[Value, ...]) -> tuple[Value, ...]:
-        if len(choice) == 1:
-            raise ValueError
-        return different(choice)
 
     def problem(self) -> str | None:
         """Why it is not a range."""
@@ -75,11 +72,27 @@ class Range(Checked):
         """The values between which all others are."""
         return self.choice or self.bounds
 
+    @property
+    def distribution(self) -> BaseDistribution:
+        if self.choice:
+            return CategoricalDistribution(self.choice)
+        low, high = self.bounds
+        if self.integer:
+            return IntDistribution(int(low), int(high), log=self.log)
+        return FloatDistribution(low, high, log=self.log)
+
     def has(self, value: Any) -> bool:
         if self.choice:
             return value in self.choice
         (low, high), is_number = self.bounds, isinstance(value, int | float) and not isinstance(value, bool)
         return is_number and low <= value <= high and (not self.integer or float(value).is_integer())
+
+    def rounded(self, value: Value) -> Value:
+        """A value of a range of numbers with a few digits; any other one as it is."""
+        if self.choice or not isinstance(value, float):
+            return value
+        low, high = self.bounds
+        return min(max(float(f"{value:.{DIGITS}g}"), low), high)
 
     def __str__(self) -> str:
         if self.choice:
@@ -91,7 +104,9 @@ class Tuning(Checked):
     """Equal tuning of the arms of a study: as many trials of each, over the same values of what they share."""
 
     study: Plan = Field(description="the name of a plan, the path of its file, or a plan")
-    arms: tuple[Text, ...] = Field((), description="a list of labels of arms of the study, each once")
+    arms: Annotated[tuple[Text, ...], Different] = Field(
+        (), description="a list of labels of arms of the study, each once"
+    )
     trials: Count = Field(10, description=COUNT)
     # How long a trial is, as a part of a run of the study
     length: float = Field(0.5, description="a number above 0 and up to 1", gt=0, le=1)
@@ -103,11 +118,6 @@ class Tuning(Checked):
     # without it, `success` where episodes record it, or else `return`
     objective: Text | None = Field(None, description="the name of what an evaluation measures")
     space: dict[str, Range] = Field(description="one key of the configuration or more, with its values", min_length=1)
-
-    @field_validator("arms")
-    @classmethod
-    def _distinct_arms(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
-        return different(arms)
 
     @field_validator("space")
     @classmethod
@@ -148,12 +158,21 @@ def named_tunings() -> dict[str, Path]:
     return named_files("tune")
 
 
-def find_tuning(name: str) -> Path | None:
-    """The file of a tuning: `name` is one of `named_tunings`, its path (`….yaml`), or the folder of one that is on."""
+def find_tuning(name: str) -> Path:
+    """The file of a tuning: `name` is one of `named_tunings`, its path (`….yaml`), or the folder of one that is on.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
     if name.endswith((".yaml", ".yml")):
         return Path(name)
     path = named_tunings().get(name, Path(name) / FILE_NAME)
-    return path if path.is_file() else None
+    if not path.is_file():
+        raise ConfigError(
+            f"`NAME={name}` must be one of {', '.join(named_tunings())}, the path of a tuning's file (`….yaml`), or "
+            f"the folder of one, with its `{FILE_NAME}`."
+        )
+    return path
 
 
 def read_tuning(path: Path) -> Tuning:
@@ -162,19 +181,17 @@ def read_tuning(path: Path) -> Tuning:
         ConfigError: the file can't be read, or isn't a tuning.
     """
 
-    def prepare(content: dict[str, Any]) -> dict[str, Any]:
-        study = content.get("study")
-        return content | ({"study": _named_plan(study, path.parent)} if isinstance(study, str) else {})
+    def with_plan(content: dict[str, Any]) -> dict[str, Any]:
+        """A relative path of its study is from the folder of the file that names it."""
+        name = content.get("study")
+        if not isinstance(name, str):
+            return content
+        plan = find_plan(str(path.parent / name) if name.endswith((".yaml", ".yml")) else name)
+        if plan is None:
+            raise ConfigError(
+                f"`study={name}` is not a study: it must be one of {', '.join(named_plans())}, or the path of a plan, "
+                "`….yaml`."
+            )
+        return content | {"study": plan}
 
-    return read_file(Tuning, path, "a tuning: it must have the keys `study` and `space`", prepare)
-
-
-def _named_plan(name: str, folder: Path) -> Plan:
-    """A relative path is from the folder of the file that names it."""
-    plan = find_plan(str(folder / name) if name.endswith((".yaml", ".yml")) else name)
-    if plan is None:
-        raise ConfigError(
-            f"`study={name}` is not a study: it must be one of {', '.join(named_plans())}, or the path of a plan, "
-            "`….yaml`."
-        )
-    return plan
+    return read_file(Tuning, path, "a tuning: it must have the keys `study` and `space`", with_plan)

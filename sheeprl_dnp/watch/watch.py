@@ -11,7 +11,7 @@ from lightning.fabric import Fabric
 from rich.progress import Progress
 from sheeprl.utils.utils import dotdict
 
-from sheeprl_dnp.arguments import count
+from sheeprl_dnp.arguments import command_parser, count
 from sheeprl_dnp.checkpoints import Agent, build_agent, open_checkpoint, seed_argument, steps_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, choices, ponders
 from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS
@@ -50,7 +50,9 @@ def watch(
 
     Args:
         decisions: the numbers of those of each episode that are looked at, from 1.
-        steps, seed, worlds, accelerator, on_episode: see `evaluation.Settings`, `study.evaluate.evaluate_checkpoint`.
+        steps, seed, worlds: see `evaluation.Settings`.
+        accelerator: see `accelerators.evaluation_fabric`.
+        on_episode: called with each episode as it ends.
 
     Returns:
         The page, the episodes, and how many decisions of each are shown.
@@ -58,7 +60,8 @@ def watch(
     Raises:
         ConfigError: the checkpoint can't be played so, or no episode has so many decisions.
     """
-    fabric, cfg, state = open_checkpoint(checkpoint, steps, seed=seed, accelerator=accelerator)
+    fabric, cfg, state = open_checkpoint(checkpoint, steps, accelerator=accelerator)
+    fabric.seed_everything(seed, verbose=False)
     envs, taken = make_environments(cfg, episodes, 1, checkpoint.removesuffix(".ckpt"), worlds), PlayerSteps(1)
     try:
         agent = build_agent(fabric, cfg, envs, state, taken)
@@ -111,12 +114,8 @@ def decisions_argument(value: str) -> range:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="scripts/watch",
-        description="A page that shows how a trained agent of DreamerV3 or Dream-&-Ponder plays a few episodes.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    description = "A page that shows how a trained agent of DreamerV3 or Dream-&-Ponder plays a few episodes."
+    parser = command_parser("watch", description, EPILOG)
     parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file of a run, or its URL (file://...)")
     parser.add_argument("--episodes", type=count, default=3, help="default: 3")
     parser.add_argument(

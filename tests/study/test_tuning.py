@@ -5,36 +5,19 @@ from typing import Any
 
 import pytest
 import yaml
-from test_tune import LR, SHARED, STUDY, TUNING, changed
+from tunings import LR, SHARED, STUDY, TUNING, changed
 
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Plan, write_file
-from sheeprl_dnp.study.trial_run import measured
 from sheeprl_dnp.study.tune import check_goes_on, main
 from sheeprl_dnp.study.tuned_arms import tuned_arms
 from sheeprl_dnp.study.tuning import FILE_NAME, Tuning, named_tunings, read_tuning
 
-EVALUATION = {
-    "mean_return": 2.0,
-    "score": None,
-    "success_rates": {"collect_coal": 25.0},
-    "episodes": [{"return": 1.0, "length": 3, "room": "a"}, {"return": 3.0, "length": 4, "room": "b"}],
-}
-SOLVED = [{"return": 0.0, "success": True}, {"return": 1.0, "success": False}]
 BETA = "algo.ponder.beta"
 
 
 def in_space(key: str, **values: Any) -> dict[str, Any]:
     return changed(space={key: values})
-
-
-def test_the_objective_is_success_or_else_the_return_or_what_is_asked_for() -> None:
-    assert measured(EVALUATION, None) == ("return", 2.0)
-    assert measured({"episodes": SOLVED}, None) == ("success", 0.5)
-    assert measured(EVALUATION, "length") == ("length", 3.5)
-    assert measured(EVALUATION, "success_rates.collect_coal") == ("success_rates.collect_coal", 25.0)
-    with pytest.raises(ConfigError, match="`objective=room` is not measured here: it must be one of mean_return, "):
-        measured(EVALUATION, "room")
 
 
 BAD = {  # what is said, by what is wrong
@@ -76,22 +59,25 @@ BAD = {  # what is said, by what is wrong
 }
 
 
+def refused(*arguments: str) -> str:
+    """The sentence that the command ends with."""
+    with pytest.raises(SystemExit, match=r"^Error: ") as stopped:
+        main(arguments)
+    return str(stopped.value)
+
+
 @pytest.mark.parametrize("said", BAD)
-def test_a_bad_tuning_is_named_before_any_work(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bad_tuning_is_named_before_any_work(tmp_path: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bad.yaml").write_text(yaml.safe_dump(BAD[said]))
-    assert main(["bad.yaml"]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("Error: ") and said in error and error.count("\n") == 1
+    error = refused("bad.yaml")
+    assert said in error and "\n" not in error
     assert not Path("tunings").exists()
 
 
 @pytest.mark.parametrize("name", ["nothing", "nothing.yaml"])
-def test_a_tuning_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    assert main([name, "--folder", str(tmp_path / "t")]) == 1
-    assert f"{name}`" in capsys.readouterr().err and not (tmp_path / "t").exists()
+def test_a_tuning_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
+    assert f"{name}`" in refused(name, "--folder", str(tmp_path / "t")) and not (tmp_path / "t").exists()
 
 
 def test_a_folder_goes_on_with_its_own_tuning_alone(tmp_path: Path) -> None:

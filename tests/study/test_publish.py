@@ -6,7 +6,7 @@ import torch
 from omegaconf import OmegaConf
 
 from sheeprl_dnp.runs import load_checkpoint, load_run_config
-from sheeprl_dnp.study.policies import KEPT, save_policy
+from sheeprl_dnp.study.publish import KEPT, save_policy
 
 
 def test_a_policy_keeps_its_weights_and_configuration_alone(tmp_path: Path) -> None:

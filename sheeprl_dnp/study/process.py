@@ -1,0 +1,84 @@
+"""A process whose output goes to the end of a log, and what it said last of an error."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HEARTBEAT = 10.0  # seconds between two notes of how long a process has run
+
+
+@dataclass(frozen=True)
+class LoggedProcess:
+    process: subprocess.Popen[bytes]
+    log: Path
+    said_before: int  # the bytes that earlier ones have left in the log
+
+    def error(self) -> str:
+        return last_error(self.log, self.said_before)
+
+    def reason(self) -> str:
+        """The error without its type."""
+        return self.error().split("Error: ", 1)[-1]
+
+    def wait(self, note: Callable[[dict[str, Any]], None]) -> int:
+        """Notes again and again how long it has run, so that this is known of one that is killed too.
+
+        Returns:
+            Its exit code.
+        """
+        start, cpu = time.monotonic(), cpu_of_children()
+        try:
+            while self.process.returncode is None:
+                note({"wall_s": round(time.monotonic() - start, 1)})
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(HEARTBEAT)
+        except BaseException:
+            self.process.terminate()
+            raise
+        took = {"wall_s": round(time.monotonic() - start, 1), "cpu_s": round(cpu_of_children() - cpu, 1)}
+        note({"exit": self.process.returncode, **took})
+        return self.process.returncode
+
+
+def cpu_of_children() -> float:
+    """Seconds of those that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def start(module: Sequence[str], log: Path, folder: Path, threads: int, **options: Any) -> LoggedProcess:
+    """Starts a module of Python with its arguments.
+
+    Args:
+        folder: in which it works.
+        threads: of PyTorch.
+        options: of `subprocess.Popen`.
+    """
+    with log.open("ab") as output:
+        said_before = output.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-m", *module],
+            cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            **options,
+        )
+    return LoggedProcess(process, log, said_before)
+
+
+def last_error(log: Path, start: int) -> str:
+    """The last line of a log, from the byte `start` on, that names an error, or else the last one that says something.
+
+    Of Hydra's errors, which name none, this is the first line: what it adds is indented, or how to see a traceback.
+    """
+    lines = [line for line in log.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith((" ", "Set the environment variable HYDRA_FULL_ERROR"))]
+    return next((line for line in reversed(lines) if "Error: " in line), said[-1] if said else "no message")
