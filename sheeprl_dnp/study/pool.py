@@ -60,7 +60,7 @@ class Work:
 
 
 class Pool:
-    """Runs of studies, with the progress of all together and of each that is on; plain lines where there is no terminal.
+    """Runs of studies, with the progress of all and of each that is on; plain lines where there is no terminal.
 
     Args:
         total: the steps of all the runs.
