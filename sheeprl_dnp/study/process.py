@@ -20,7 +20,14 @@ class LoggedProcess:
     said_before: int  # the bytes that earlier ones have left in the log
 
     def error(self) -> str:
-        return last_error(self.log, self.said_before)
+        """The last line of its output that names an error, or else the last one that says something.
+
+        Of Hydra's errors, which name none, this is the first line: what it adds is indented, or how to see a traceback.
+        """
+        output = self.log.read_bytes()[self.said_before :].decode(errors="replace")
+        lines = [line for line in output.splitlines() if line.strip()]
+        said = [line for line in lines if not line.startswith((" ", "Set the environment variable HYDRA_FULL_ERROR"))]
+        return next((line for line in reversed(lines) if "Error: " in line), said[-1] if said else "no message")
 
     def reason(self) -> str:
         """The error without its type."""
@@ -72,13 +79,3 @@ def start(module: Sequence[str], log: Path, folder: Path, threads: int, **option
             **options,
         )
     return LoggedProcess(process, log, said_before)
-
-
-def last_error(log: Path, start: int) -> str:
-    """The last line of a log, from the byte `start` on, that names an error, or else the last one that says something.
-
-    Of Hydra's errors, which name none, this is the first line: what it adds is indented, or how to see a traceback.
-    """
-    lines = [line for line in log.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith((" ", "Set the environment variable HYDRA_FULL_ERROR"))]
-    return next((line for line in reversed(lines) if "Error: " in line), said[-1] if said else "no message")

@@ -99,15 +99,9 @@ class ArmTrials:
 
     def all(self) -> list[Trial]:
         """Those that were asked for."""
+        seed, tried = self._tuning.first_seed, self.tuned.tried
         return [
-            Trial(
-                tuned=self.tuned,
-                number=number,
-                seed=self._tuning.first_seed + number,
-                settings=self.tuned.tried(frozen.params),
-                folder=self._folder / str(number),
-                value=frozen.value,
-            )
+            Trial(self.tuned, number, seed + number, tried(frozen.params), self._folder / str(number), frozen.value)
             for number, frozen in enumerate(self._asked())
         ]
 
