@@ -1,22 +1,26 @@
-"""A made-up study on disk, as trainings would leave it: three arms on Crafter, or on a game with difficulties."""
+"""A made-up study on disk, as trainings would leave it: three arms on Crafter, Lights Out or Sokoban."""
 
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
 from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS
+from sheeprl_dnp.report.report import report
 from sheeprl_dnp.report.results import Results, analyse
 from sheeprl_dnp.report.tables import load
 
 ARMS = ("baseline", "ponder", "fixed")
 MAX_HALTS = 4
+LEVELS = {"lights_out": (1, 2, 3, 4), "sokoban": (2, 7, 15)}  # difficulties; those of Sokoban are pushes
 FORCED = (1, 2, 4, 8)
 MACHINE = {
     "platform": "Linux",
@@ -29,15 +33,15 @@ MACHINE = {
 }
 
 
-def make_study(folder: Path, *, seeds: int = 3, budget: int = 10_000, difficulty: bool = False) -> Path:
-    """All the runs are finished."""
+def make_study(folder: Path, *, seeds: int = 3, budget: int = 10_000, game: str = "crafter") -> Path:
+    """All the runs are finished. The games but Crafter have difficulties, as in `LEVELS`."""
     evaluations = {"episodes": 12, "forced_steps": [*FORCED, "shuffled"], "forced_episodes": 12}
     config = {"arms": list(ARMS), "seeds": list(range(1, seeds + 1)), "overrides": [], "evaluations": evaluations}
     folder.mkdir(parents=True)
     (folder / "study.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     for arm in ARMS:
         for seed in config["seeds"]:
-            make_run(folder, arm, seed, budget=budget, difficulty=difficulty)
+            make_run(folder, arm, seed, budget=budget, game=game)
     return folder
 
 
@@ -45,19 +49,19 @@ def run_folder(study: Path, arm: str, seed: int) -> Path:
     return study / "runs" / arm / f"seed_{seed}"
 
 
-def make_run(study: Path, arm: str, seed: int, *, budget: int, difficulty: bool) -> None:
+def make_run(study: Path, arm: str, seed: int, *, budget: int, game: str) -> None:
     rng = np.random.default_rng((ARMS.index(arm), seed))
     folder, skill = run_folder(study, arm, seed), 0.2 * ARMS.index(arm) + rng.normal(scale=0.1)
     version = folder / "version_0"
     version.mkdir(parents=True)
     (version / "config.yaml").write_text(yaml.safe_dump(run_config(arm, seed, budget)))
-    episodes = training_episodes(rng, skill, budget, difficulty=difficulty)
+    episodes = training_episodes(rng, skill, budget, game)
     (version / "episodes.jsonl").write_text("".join(json.dumps(episode) + "\n" for episode in episodes))
     own_rule = {"baseline": 1, "ponder": "sample", "fixed": MAX_HALTS}[arm]
     rules = {"default": own_rule} | ({} if arm == "baseline" else {n: n for n in FORCED})
     rules |= {"shuffled": "shuffled"} if arm == "ponder" else {}
     for name, steps in rules.items():
-        write(folder / f"evaluation_{name}.json", evaluation(rng, skill, steps, difficulty=difficulty))
+        write(folder / f"evaluation_{name}.json", evaluation(rng, skill, steps, game))
     write(folder / "costs.json", run_costs(arm))
     write(folder / "attempt_0.json", attempt(arm, seed, wall_s=3600.0 * seed))
     write(
@@ -84,22 +88,31 @@ def run_config(arm: str, seed: int, budget: int) -> dict[str, Any]:
     return config
 
 
-def training_episodes(rng: np.random.Generator, skill: float, budget: int, *, difficulty: bool) -> list[dict[str, Any]]:
+def training_episodes(rng: np.random.Generator, skill: float, budget: int, game: str) -> list[dict[str, Any]]:
     episodes, step = [], 0
     while step < budget:
         length = int(rng.integers(100, 240))
         step += length
-        world = {"board" if difficulty else "world_seed": int(rng.integers(2**31))}
-        episode = {"step": step, "length": length, "env": 0, **world}
-        if difficulty:
-            level = int(rng.integers(1, 5))
-            episodes.append(episode | {"reward": float(rng.random() < 0.5 + skill / 4), "difficulty": level})
-        else:
+        episode = {"step": step, "length": length, "env": 0, **world(game, int(rng.integers(2**31)))}
+        if game == "crafter":
             counts = achievements(rng, skill + step / budget)
             reward = round(sum(count > 0 for count in counts.values()) - float(rng.choice([0.9, 0.1])), 1)
             counts = {f"achievement_{name}": count for name, count in counts.items()}
             episodes.append(episode | {"reward": reward} | counts)
+        else:
+            level = LEVELS[game][int(rng.integers(len(LEVELS[game])))]
+            episodes.append(episode | {"difficulty": level} | solved(game, rng.random() < 0.5 + skill / 4, "reward"))
     return episodes
+
+
+def world(game: str, number: int) -> dict[str, int | str]:
+    """What an episode records of the world that it began in."""
+    return {"sokoban": {"room": f"#{number}.$"}, "lights_out": {"board": number}}.get(game, {"world_seed": number})
+
+
+def solved(game: str, success: bool, name: str) -> dict[str, float | bool]:
+    """A reward, and in Sokoban, where each step costs, what it hides."""
+    return {name: success - 0.25, "success": success} if game == "sokoban" else {name: float(success)}
 
 
 def achievements(rng: np.random.Generator, skill: float) -> dict[str, int]:
@@ -108,18 +121,20 @@ def achievements(rng: np.random.Generator, skill: float) -> dict[str, int]:
     return {name: int(rng.random() < chance) * 2 for name, chance in zip(ACHIEVEMENTS, chances, strict=True)}
 
 
-def evaluation(rng: np.random.Generator, skill: float, steps: int | str, *, difficulty: bool) -> dict[str, Any]:
+def evaluation(rng: np.random.Generator, skill: float, steps: int | str, game: str) -> dict[str, Any]:
     bonus = {"sample": 0, "shuffled": -0.3}.get(steps) if isinstance(steps, str) else -0.6 / steps
-    episodes = []
+    levels, episodes = LEVELS.get(game, (0,)), []
     for index in range(12):
-        level = index % 4 + 1
-        halts = steps if isinstance(steps, int) else 1.4 + 0.3 * level * difficulty + 0.1 * rng.random()
+        rank = index % len(levels) + 1  # of its difficulty
+        halts = steps if isinstance(steps, int) else 1.4 + 0.3 * rank * (game != "crafter") + 0.1 * rng.random()
         counts = achievements(rng, 1 + skill + bonus)
-        first = steps if isinstance(steps, int) else 5 - level
-        world = {"board" if difficulty else "world_seed": 5_000_000_000 + index}
-        episode = {"seed": index, "length": 170, "ponder_steps": halts, **world}
-        value = 4 - level + skill + bonus if difficulty else sum(count > 0 for count in counts.values()) - 0.9
-        extra = {"difficulty": level, "first_ponder_steps": first} if difficulty else {"achievements": counts}
+        episode = {"seed": index, "length": 170, "ponder_steps": halts, **world(game, 5_000_000_000 + index)}
+        if game == "crafter":
+            value, extra = sum(count > 0 for count in counts.values()) - 0.9, {"achievements": counts}
+        else:
+            value, first = 4 - rank + skill + bonus, steps if isinstance(steps, int) else 5 - rank
+            extra = {"difficulty": levels[rank - 1], "first_ponder_steps": first}
+            extra |= {"success": rank + index % 2 < 3} if game == "sokoban" else {}
         episodes.append(episode | {"return": value + rng.normal(scale=0.1)} | extra)
     return summary(episodes) | {"steps": steps, "seed": 0, "num_envs": 4}
 
@@ -181,8 +196,23 @@ def halting_metrics(progress: float, rng: np.random.Generator) -> dict[str, floa
     return values | {f"Ponder/halt_mass_{n:02d}": p for n, p in enumerate(mass, 1)}
 
 
+def copy_of(study: Path, folder: Path) -> Path:
+    """One to be changed."""
+    return shutil.copytree(study, folder, ignore=shutil.ignore_patterns("report"))
+
+
+def report_of(study: Path) -> Results:
+    """Its results, which are also reported in its folder, with few resamples: their values matter alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sheeprl_dnp.report.statistics.RESAMPLES", 100)
+        return report(study, study / "report")
+
+
 def results_of(study: Path) -> Results:
-    return analyse(load(study))
+    """As `report_of`, without the report."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sheeprl_dnp.report.statistics.RESAMPLES", 100)
+        return analyse(load(study))
 
 
 def rows(table: pd.DataFrame, **keys: Any) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from statistics import fmean, pstdev, stdev
 from typing import Any
@@ -22,12 +23,14 @@ Row = dict[str, str]
 Key = tuple[Any, ...]
 
 
+@cache
 def table(study: str, name: str) -> list[Row]:
     path = RESULTS / study / name
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         return list(csv.DictReader(file))
 
 
+@cache
 def report(study: str) -> dict[str, Any]:
     return json.loads((RESULTS / study / "report" / "results.json").read_text())
 

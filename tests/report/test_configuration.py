@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from sheeprl_dnp.report.configuration import differences
@@ -11,8 +10,6 @@ from sheeprl_dnp.report.markdown import markdown
 from sheeprl_dnp.report.results import Results
 
 from .synthetic import results_of, run_folder
-
-pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
 def change_config(path: Path, **algo: Any) -> None:

@@ -6,23 +6,18 @@ from statistics import fmean, stdev
 import pytest
 import yaml
 
+from sheeprl_dnp.report.frozen_figures import difficulty
 from sheeprl_dnp.report.markdown import markdown
-from sheeprl_dnp.report.report import report
 from sheeprl_dnp.report.results import Results
+from sheeprl_dnp.report.tables import load, publish
 
-from .synthetic import FORCED, change, make_study, read, results_of, row, rows, run_folder, training
-
-
-@pytest.fixture(scope="module")
-def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study on another environment, whose episodes have a difficulty."""
-    return make_study(tmp_path_factory.mktemp("graded") / "study", budget=4000, difficulty=True)
+from .synthetic import FORCED, change, copy_of, make_study, read, report_of, results_of, row, rows, run_folder, training
 
 
 @pytest.fixture(scope="module")
 def results(graded: Path) -> Results:
     """Its report."""
-    return report(graded, graded / "report")
+    return report_of(graded)
 
 
 def test_an_environment_with_difficulties_is_reported_by_difficulty(graded: Path, results: Results) -> None:
@@ -87,8 +82,8 @@ def test_what_more_steps_bring_is_paired_by_seed(graded: Path, results: Results)
     assert "12 by its own rule, 12 with each forced number of steps" in text
 
 
-def test_what_the_choice_of_the_steps_is_worth_is_of_the_worlds_that_both_played(tmp_path: Path) -> None:
-    study = make_study(tmp_path / "study", budget=4000, difficulty=True)
+def test_what_the_choice_of_the_steps_is_worth_is_of_the_worlds_that_both_played(graded: Path, tmp_path: Path) -> None:
+    study = copy_of(graded, tmp_path / "study")
     config = yaml.safe_load((study / "study.yaml").read_text())
     config["evaluations"] |= {"forced_episodes": 6, "forced_steps": ["shuffled"]}
     (study / "study.yaml").write_text(yaml.safe_dump(config))
@@ -111,8 +106,8 @@ def test_what_the_choice_of_the_steps_is_worth_is_of_the_worlds_that_both_played
     assert "| ponder | own rule less that with its steps shuffled | " in text
 
 
-def test_rules_that_were_played_in_no_common_world_are_not_compared(tmp_path: Path) -> None:
-    study = make_study(tmp_path / "study", difficulty=True)
+def test_rules_that_were_played_in_no_common_world_are_not_compared(graded: Path, tmp_path: Path) -> None:
+    study = copy_of(graded, tmp_path / "study")
     for seed in (1, 2, 3):
         path = run_folder(study, "ponder", seed) / "evaluation_shuffled.json"
         change(path, episodes=[e | {"seed": e["seed"] + 1000} for e in read(path)["episodes"]])
@@ -135,7 +130,7 @@ def test_the_learning_curves_are_drawn_by_difficulty(graded: Path, results: Resu
 
 
 def test_the_worlds_of_a_difficulty_are_counted(tmp_path: Path) -> None:
-    study = make_study(tmp_path / "study", seeds=1, budget=1000, difficulty=True)
+    study = make_study(tmp_path / "study", seeds=1, budget=1000, game="lights_out")
     path = run_folder(study, "ponder", 1) / "evaluation_default.json"
     change(path, episodes=[episode | {"board": episode["seed"] // 8} for episode in read(path)["episodes"]])
     assert results_of(study).counts.loc["ponder", "worlds"].tolist() == [2, 2, 2, 2]
@@ -154,8 +149,8 @@ def test_the_report_by_difficulty_has_its_table_and_figures(graded: Path, result
     assert "score" not in text.split("## Figures")[0] and "success_rates.png" not in text
 
 
-def test_of_how_many_runs_a_correlation_is_is_said(tmp_path: Path) -> None:
-    study = make_study(tmp_path / "study", budget=4000, difficulty=True)
+def test_of_how_many_runs_a_correlation_is_is_said(graded: Path, tmp_path: Path) -> None:
+    study = copy_of(graded, tmp_path / "study")
     path = run_folder(study, "ponder", 2) / "evaluation_default.json"
     change(path, episodes=[episode | {"ponder_steps": 2.0} for episode in read(path)["episodes"]])
     path = run_folder(study, "ponder", 3) / "evaluation_default.json"
@@ -164,3 +159,25 @@ def test_of_how_many_runs_a_correlation_is_is_said(tmp_path: Path) -> None:
     (line,) = (line for line in markdown(results_of(study), {}).splitlines() if line.startswith("- ponder:"))
     assert "of the mean ponder steps at each difficulty (1 of 3 runs)" in line
     assert "of those of the first action (2 of 3 runs)" in line
+
+
+def test_rooms_of_sokoban_are_told_by_their_pushes(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", seeds=2, budget=2000, game="sokoban")
+    results = results_of(study)
+    assert results.problems.empty and results.worlds == {"same_for_all": True, "episodes": [12], "met_in_training": 0}
+    for level, successes in ((2, 4 / 4), (7, 2 / 4), (15, 0)):
+        for measure in ("return", "success"):
+            found = row(results.rows(measure, rule="default", difficulty=level), arm="ponder")
+            runs = [read(run_folder(study, "ponder", seed) / "evaluation_default.json")["episodes"] for seed in (1, 2)]
+            seeds = [fmean(e[measure] for e in run if e["difficulty"] == level) for run in runs]
+            assert found["value"] == pytest.approx(fmean(seeds)) and found["n"] == 2
+        assert found["value"] == successes  # as it was made
+    assert results.counts.loc["ponder", "worlds"].tolist() == [4, 4, 4]
+    text = markdown(results, {})
+    assert "| difficulty | episodes (rooms) | return of an episode | difference from baseline | success |" in text
+    assert "| ponder | 15 | 8 (4) | " in text and "highest difficulty, 15, frozen policy" in text
+    panels = difficulty(results).axes
+    assert [panel.get_ylabel() for panel in panels][:2] == ["return of an episode", "success (share of episodes)"]
+    assert [tick.get_text() for tick in panels[1].get_xticklabels()] == ["2\n(4)", "7\n(4)", "15\n(4)"]
+    publish(load(study), tmp_path / "published" / "study")
+    assert markdown(results_of(tmp_path / "published" / "study"), {}) == text

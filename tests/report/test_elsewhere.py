@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from sheeprl_dnp.report.report import report
-from sheeprl_dnp.report.results import Results, analyse
+from sheeprl_dnp.report.markdown import markdown
+from sheeprl_dnp.report.results import Results
 from sheeprl_dnp.report.tables import load, publish
 
-from .synthetic import ARMS, change, make_study, read, row, run_folder, write
+from .synthetic import ARMS, change, make_study, read, results_of, row, run_folder, write
 
 LOST = {"baseline": 0.5, "ponder": 0.25, "fixed": 1.0}  # of the return, where it is harder
 SEEDS = (1, 2)
@@ -20,7 +20,9 @@ SEEDS = (1, 2)
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Each policy wins 0.3 by looking ahead, and loses `LOST` where it is harder, unless it looks ahead."""
-    folder = make_study(tmp_path_factory.mktemp("elsewhere") / "study", seeds=len(SEEDS), budget=2000, difficulty=True)
+    folder = make_study(
+        tmp_path_factory.mktemp("elsewhere") / "study", seeds=len(SEEDS), budget=2000, game="lights_out"
+    )
     plan = yaml.safe_load((folder / "study.yaml").read_text())
     plan["evaluations"] |= {"forced_steps": [], "dream": [4]}
     plan["evaluations"]["environments"] = {"harder": ["env.wrapper.difficulty=[5,8]"]}
@@ -39,7 +41,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(study: Path) -> Results:
-    return report(study, study / "report")
+    return results_of(study)
 
 
 def own_return(study: Path, arm: str) -> float:
@@ -65,20 +67,20 @@ def test_looking_ahead_is_compared_with_the_own_rule_of_each_arm(results: Result
         assert row(results.elsewhere["harder"].gains, **keys)["value"] == pytest.approx(LOST[arm])
 
 
-def test_the_text_has_both(study: Path, results: Results) -> None:
-    text = (study / "report" / "report.md").read_text()
+def test_the_text_has_both(results: Results) -> None:
+    text = markdown(results, {})
     assert "12 with each forced number of steps and looking ahead (best of n, dreamed: " in text
     here, there = text.split("### Frozen policies in another environment: harder\n")
     assert "`env.wrapper.difficulty=[5,8]`" in there and "| difficulty 8 |" in there and "| difficulty 8 |" not in here
     for part in (here, there):
         assert "| arm | own rule | best of 4, dreamed |" in part
         assert "| baseline | best of 4, dreamed less by its own rule | " in part
-    assert read(study / "report" / "results.json")["elsewhere"].keys() == {"harder"}
+    assert results.as_json()["elsewhere"].keys() == {"harder"}
 
 
 def test_a_published_study_says_the_same(study: Path, results: Results, tmp_path: Path) -> None:
     publish(load(study), tmp_path)
-    published = analyse(load(tmp_path))
+    published = results_of(tmp_path)
     for ours, theirs in ((results, published), (results.elsewhere["harder"], published.elsewhere["harder"])):
         assert len(ours.estimates) > 100 and len(ours.gains) == 15
         for part in ("estimates", "gains"):

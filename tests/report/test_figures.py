@@ -72,7 +72,7 @@ def test_the_learning_curve_is_also_drawn_by_the_computation_of_the_training(res
     assert {line.get_linestyle() for line in steps.get_lines()} == {"-"}
 
 
-def test_an_arm_with_another_number_of_gradient_steps_is_dashed(study: Path, few_resamples: None) -> None:
+def test_an_arm_with_another_number_of_gradient_steps_is_dashed(study: Path) -> None:
     for seed in (1, 2, 3):
         change(run_folder(study, "ponder", seed) / "finished.json", gradient_steps=1000)
     styles = {line.get_label(): line.get_linestyle() for line in learning_curves(results_of(study)).axes[0].get_lines()}
@@ -110,7 +110,7 @@ def test_halting_is_that_of_the_metrics(whole: Path, results: Results) -> None:
     )
 
 
-def test_the_spread_over_states_is_drawn_where_it_was_logged(whole: Path, study: Path, few_resamples: None) -> None:
+def test_the_spread_over_states_is_drawn_where_it_was_logged(whole: Path, study: Path) -> None:
     def shaded(study: Path) -> list[str]:
         return [str(area.get_label()) for area in halting(results_of(study)).axes[1].collections]
 
@@ -125,7 +125,7 @@ def test_the_spread_over_states_is_drawn_where_it_was_logged(whole: Path, study:
     assert read(study / "runs/ponder/seed_1/finished.json")["steps"] == 10_000
 
 
-def test_policies_that_look_ahead_have_their_own_line_of_the_test_time_curve(study: Path, few_resamples: None) -> None:
+def test_policies_that_look_ahead_have_their_own_line_of_the_test_time_curve(study: Path) -> None:
     plan = yaml.safe_load((study / "study.yaml").read_text())
     plan["evaluations"]["dream"] = [1, 3]
     (study / "study.yaml").write_text(yaml.safe_dump(plan))

@@ -32,8 +32,6 @@ from .synthetic import (
     write,
 )
 
-pytestmark = pytest.mark.usefixtures("few_resamples")
-
 
 def frozen(study: Path, arm: str, key: str) -> list[float]:
     return [read(run_folder(study, arm, seed) / "evaluation_default.json")[key] for seed in (1, 2, 3)]

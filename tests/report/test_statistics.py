@@ -144,9 +144,9 @@ def test_the_difference_of_arms_without_a_common_seed_is_that_of_their_means() -
 
 
 def test_the_interval_of_a_difference_covers_the_truth_of_few_seeds() -> None:
-    seeds = np.random.default_rng(2).normal(size=(2000, 2, 5))
+    seeds = np.random.default_rng(2).normal(size=(500, 2, 5))
     found = [difference(dict(enumerate(x)), dict(enumerate(y))) for x, y in seeds]
-    assert np.mean([one.low <= 0 <= one.high for one in found]) == pytest.approx(0.95, abs=0.015)
+    assert np.mean([one.low <= 0 <= one.high for one in found]) == pytest.approx(0.95, abs=0.025)
 
 
 def test_spearman_is_the_correlation_of_the_ranks() -> None:

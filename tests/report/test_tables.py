@@ -11,19 +11,16 @@ import pytest
 import yaml
 
 from sheeprl_dnp.report.markdown import markdown
-from sheeprl_dnp.report.results import analyse
 from sheeprl_dnp.report.tables import FILES, load, publish
 from sheeprl_dnp.runs import ConfigError
 
-from .synthetic import make_study, run_folder
-
-pytestmark = pytest.mark.usefixtures("few_resamples")
+from .synthetic import copy_of, make_study, results_of, run_folder
 
 
 @pytest.fixture(params=["on Crafter", "with difficulties"])
-def running(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+def running(whole: Path, graded: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A study, a run of which is missing and another damaged."""
-    study = make_study(tmp_path / "study", difficulty=request.param == "with difficulties")
+    study = copy_of(graded if request.param == "with difficulties" else whole, tmp_path / "study")
     shutil.rmtree(run_folder(study, "fixed", 1))
     (run_folder(study, "ponder", 3) / "evaluation_2.json").unlink()
     return study
@@ -41,7 +38,7 @@ def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 def test_the_report_of_a_published_study_is_that_of_its_folder(running: Path, tmp_path: Path) -> None:
     publish(load(running), tmp_path / "results" / "study")
     assert {path.name for path in (tmp_path / "results" / "study").iterdir()} == {"study.yaml", *FILES.values()}
-    before, after = (analyse(load(folder)) for folder in (running, tmp_path / "results" / "study"))
+    before, after = (results_of(folder) for folder in (running, tmp_path / "results" / "study"))
     assert markdown(after, {}) == markdown(before, {})
     # Sums are added up in another order: the tenth digit may differ, which is the last one that is written
     assert list(leaves(after.as_json())) == [
@@ -70,7 +67,7 @@ def test_the_labels_of_the_arms_are_in_the_tables(tmp_path: Path) -> None:
     (study / "runs" / "ponder").rename(study / "runs" / "Dream_ponder")
     publish(load(study), tmp_path / "published")
     assert set(pd.read_csv(tmp_path / "published" / "evaluation.csv.gz")["arm"]) == set(load(study).plan.labels)
-    assert "| Dream, & \\| ponder |" in markdown(analyse(load(tmp_path / "published")), {})
+    assert "| Dream, & \\| ponder |" in markdown(results_of(tmp_path / "published"), {})
 
 
 def test_a_damaged_table_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sheeprl_dnp.report.markdown import markdown
-from sheeprl_dnp.report.report import main, report
+from sheeprl_dnp.report.report import main
 from sheeprl_dnp.report.tables import Study, load
 from sheeprl_dnp.runs import ConfigError
 
@@ -16,8 +16,10 @@ from .synthetic import (
     FORCED,
     attempt,
     change,
+    copy_of,
     make_study,
     read,
+    report_of,
     results_of,
     row,
     rows,
@@ -30,17 +32,6 @@ from .synthetic import (
 FIGURES = {"learning_curves", "success_rates", "halting", "forced_steps", "cost"}
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Path:
-    return make_study(tmp_path / "study")
-
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the values matter here."""
-    monkeypatch.setattr("sheeprl_dnp.report.statistics.RESAMPLES", 100)
-
-
 def corrupt(name: str) -> Callable[[Path], None]:
     return lambda run: (run / name).write_text((run / name).read_text()[:-40])
 
@@ -51,12 +42,12 @@ def remove(name: str) -> Callable[[Path], None]:
 
 def still_running(run: Path) -> None:
     (run / "finished.json").unlink()
-    write(run / "attempt_0.json", attempt("ponder", 2, wall_s=10, code=None))
+    write(run / "attempt_0.json", attempt("ponder", 1, wall_s=10, code=None))
 
 
 def failed(run: Path) -> None:
     (run / "finished.json").unlink()
-    write(run / "attempt_1.json", attempt("ponder", 2, wall_s=10, code=1))
+    write(run / "attempt_1.json", attempt("ponder", 1, wall_s=10, code=1))
 
 
 def not_evaluated(run: Path) -> None:
@@ -139,17 +130,24 @@ def parts_of(study: Study) -> set[tuple[str, int, str]]:
     return parts | {tuple(run) for run in study.evaluation[["arm", "seed", "rule"]].drop_duplicates().to_numpy()}
 
 
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of one seed, not to be changed."""
+    return make_study(tmp_path_factory.mktemp("single") / "study", seeds=1, budget=1000)
+
+
 @pytest.mark.parametrize("damage, reason, part", DAMAGES.values(), ids=DAMAGES)
 def test_what_is_wrong_with_a_run_is_said_and_the_rest_is_read(
-    study: Path, damage: Callable[[Path], None], reason: str, part: str | None
+    single: Path, tmp_path: Path, damage: Callable[[Path], None], reason: str, part: str | None
 ) -> None:
-    before = parts_of(load(study))
-    damage(run_folder(study, "ponder", 2))
+    before = parts_of(load(single))
+    study = copy_of(single, tmp_path / "study")
+    damage(run_folder(study, "ponder", 1))
     damaged = load(study)
     (problem, *more) = damaged.problems.to_dict("records")
-    assert problem["run"] == "ponder seed 2" and reason in problem["reason"]
+    assert problem["run"] == "ponder seed 1" and reason in problem["reason"]
     lost = before - parts_of(damaged)
-    assert parts_of(damaged) < before and {run[:2] for run in lost} == {("ponder", 2)}
+    assert parts_of(damaged) < before and {run[:2] for run in lost} == {("ponder", 1)}
     lost_parts = {name for _, _, name in lost}
     if part is None:
         everything = {"episodes", "costs", "metrics", "attempts", "config", "default", "shuffled", *map(str, FORCED)}
@@ -190,14 +188,14 @@ def test_a_study_full_of_damage_is_reported_as_far_as_it_goes(study: Path) -> No
 def test_an_arm_without_a_finished_run_leaves_the_others_reported(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study", seeds=1, budget=2000)
     shutil.rmtree(study / "runs" / "baseline")
-    results = report(study, tmp_path / "report")
-    text = (tmp_path / "report" / "report.md").read_text()
+    results = report_of(study)
+    text = (study / "report" / "report.md").read_text()
     assert "2 of 3 runs are finished" in text and "- baseline seed 1: missing" in text
     assert "(1 seed)" in text and "nan" not in text.lower() and "baseline has no configuration" in text
     scores = rows(results.main_table(), measure="score", rule="training")
     assert set(rows(scores, arm="ponder")["statistic"]) == {"mean", "iqm"}
     assert set(rows(scores, arm="fixed")["than"].dropna()) == {"ponder"}
-    assert {path.stem for path in (tmp_path / "report").glob("*.png")} == FIGURES
+    assert {path.stem for path in (study / "report").glob("*.png")} == FIGURES
 
 
 def test_a_run_of_another_study_is_left_out_by_name(study: Path) -> None:
