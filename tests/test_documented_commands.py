@@ -75,7 +75,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Runs of a small agent that dreams, and of one that has ended an episode of Crafter."""
     folder, played = tmp_path_factory.mktemp("runs"), {"dnp_lights_out_dream": 128, "dnp_crafter_small": 600}
     for experiment, steps in played.items():
-        overrides = [*SMALL, f"algo.total_steps={steps}", "algo.replay_ratio=0.02", f"run_name={experiment}"]
+        overrides = [*SMALL, f"algo.total_steps={steps}", "algo.replay_ratio=0.02", "env.num_envs=1"]
+        overrides += ["env.max_episode_steps=100", f"run_name={experiment}"]
         command = [str(BIN / "sheeprl"), f"exp={experiment}", *overrides]
         subprocess.run(command, cwd=folder, env=clean_environment(), check=True, capture_output=True)
     return {experiment: next(folder.rglob(experiment)) for experiment in played}
