@@ -115,12 +115,13 @@ class PonderNet(nn.Module):
         """The outputs and the states of every step, `[batch, N, ...]`."""
         if hasattr(self.step_module, "unroll"):
             return self.step_module.unroll(x, initial_state, self.max_steps)
-        outputs, states, state = [], [], self._first_state(x, initial_state)
+        steps, state = [], self._first_state(x, initial_state)
         for _ in range(self.max_steps):
             output, state = self.step_module(x, state)
-            outputs.append(output)
-            states.append(state)
-        return torch.stack(outputs, 1), torch.stack(states, 1)
+            steps.append((output, state))
+        outputs = torch.stack([output for output, _ in steps], 1)
+        same = all(output is state for output, state in steps)
+        return outputs, outputs if same else torch.stack([state for _, state in steps], 1)
 
     def act(
         self,
@@ -156,9 +157,8 @@ class PonderNet(nn.Module):
         """Where each row halts, of steps that are all computed; arguments and results are those of `act`."""
         if every.logits.shape[1] == 1:  # nothing to choose, and nothing to draw
             log_probs = every.log_probs.squeeze(1)
-            return Halted(
-                every.outputs.squeeze(1), torch.full_like(log_probs, every.first, dtype=torch.long), log_probs
-            )
+            steps = torch.full_like(log_probs, every.first, dtype=torch.long)
+            return Halted(every.outputs.squeeze(1), steps, log_probs)
         if isinstance(halting, Tensor):
             index = (halting - every.first).unsqueeze(1)
             log_probs = every.log_probs.gather(1, index).squeeze(1)
@@ -228,7 +228,7 @@ class PonderNet(nn.Module):
             logits.append(self._halting_logits(state))
             if not left:
                 break
-            x, state = first_rows(x, left), state[:left]
+            x, state = rows_of(x, slice(left)), state[:left]
         back = order.argsort()
         padded = F.pad(nn.utils.rnn.pad_sequence(logits), (0, self.max_steps - len(logits)))  # [batch, max_steps]
         log_probs = halting_log_probs(padded.index_select(0, back)).gather(1, steps.unsqueeze(1) - 1).squeeze(1)
@@ -239,12 +239,10 @@ def batch_of(x: Inputs) -> Tensor:
     return x if isinstance(x, Tensor) else x[0]
 
 
-def rows_of(x: Inputs, rows: Tensor) -> Inputs:
-    return x.index_select(0, rows) if isinstance(x, Tensor) else tuple(part.index_select(0, rows) for part in x)
-
-
-def first_rows(x: Inputs, count: int) -> Inputs:
-    return x[:count] if isinstance(x, Tensor) else tuple(part[:count] for part in x)
+def rows_of(x: Inputs, rows: Tensor | slice) -> Inputs:
+    if isinstance(x, tuple):
+        return tuple(rows_of(part, rows) for part in x)
+    return x[rows] if isinstance(rows, slice) else x.index_select(0, rows)
 
 
 class PonderLoss(nn.Module):

@@ -59,17 +59,6 @@ class Refine(nn.Module):
         state = features if state is None else self.rest(torch.addmm(projected, state, self.from_step.weight.T))
         return state, state
 
-    def unroll(
-        self, inputs: tuple[Tensor, Tensor], state: Tensor | None, steps: int, dreams: None = None
-    ) -> tuple[Tensor, Tensor]:
-        """So many steps: the features, which are the states too, `[rows, steps, D]`."""
-        features = []
-        for _ in range(steps):
-            state, _ = self(inputs, state)
-            features.append(state)
-        features = torch.stack(features, 1)
-        return features, features
-
     def policies(
         self, features: Tensor, heads: Actor, greedy: bool, mask: dict[str, Tensor] | None, clip: bool
     ) -> tuple[Sequence[Tensor], Sequence[Distribution]]:
