@@ -10,7 +10,6 @@ from typing import Any
 import gymnasium as gym
 import torch
 from lightning.fabric import Fabric
-from sheeprl.algos.dreamer_v3.agent import PlayerDV3
 from sheeprl.utils.env import make_env
 from sheeprl.utils.utils import dotdict
 from torch.optim import SGD
@@ -48,19 +47,10 @@ def costs(cfg: dotdict, observation_space: gym.spaces.Dict, action_space: gym.Sp
         with UniformWeights():
             learner = build_learner(fabric, cfg, observation_space, action_space, SGD)
         world_model, behaviour = flops_of_phases(learner)
-        modules = {name: getattr(learner, name) for name in ("world_model", "actor", "critic")}
-        return {
-            "parameters": {
-                "agent": count_parameters(*modules.values()),
-                **{name: count_parameters(module) for name, module in modules.items()},
-            },
-            "flops": {
-                "per_action": flops_per_action(learner),
-                "per_gradient_step": world_model + round(share * behaviour),
-                "world_model": world_model,
-                "behaviour": round(share * behaviour),
-            },
-        }
+        own = {name: count_parameters(getattr(learner, name)) for name in ("world_model", "actor", "critic")}
+        parts = {"world_model": world_model, "behaviour": round(share * behaviour)}
+        flops = {"per_action": flops_per_action(learner), "per_gradient_step": sum(parts.values()), **parts}
+        return {"parameters": {"agent": sum(own.values()), **own}, "flops": flops}
 
 
 class UniformWeights(TorchFunctionMode):
@@ -89,21 +79,15 @@ def flops_of_phases(learner: Learner) -> tuple[int, int]:
 
 @torch.no_grad()
 def flops_per_action(learner: Learner) -> list[int]:
-    player = learner.player
+    player, ponder, flops = learner.player, learner.cfg.algo.get("ponder"), []
     player.num_envs = 1
     observation = {key: value for key, value in learner.batch(1, 1).items() if key in learner.observation_space.spaces}
-    if "ponder" not in learner.cfg.algo:
-        return [_flops_of_player(player, observation)]
-    flops = []
-    for steps in range(1, learner.cfg.algo.ponder.max_halts + 1):
-        player.actor.module.halting = steps
-        flops.append(_flops_of_player(player, observation))
+    for steps in range(1, (ponder.max_halts if ponder else 1) + 1):
+        if ponder:
+            player.actor.module.halting = steps
+        player.init_states()
+        flops.append(count_flops(lambda: player.get_actions(observation)))
     return flops
-
-
-def _flops_of_player(player: PlayerDV3, observation: dict[str, torch.Tensor]) -> int:
-    player.init_states()
-    return count_flops(lambda: player.get_actions(observation))
 
 
 def save_costs(cfg: dotdict, run_folder: Path) -> None:

@@ -108,7 +108,7 @@ class Recorder(ExitStack):
         """SheepRL's `get_log_dir`, which every process calls before it makes its environments."""
         self._log_dir = sheeprl_logger.get_log_dir(fabric, *args, **kwargs)
         folder = local_folder(self._log_dir)
-        self._file = EpisodeFile(folder / FILE_NAME) if folder else None
+        self._file = folder / FILE_NAME if folder else None
         if not folder:
             fabric.print(f"The episodes are not recorded: `{self._log_dir}` is not a local folder.")
         if self._cfg.buffer.memmap and not self._buffer_folder:
@@ -147,7 +147,7 @@ class Recorder(ExitStack):
         records = [episode_record(self._step, first + index, info) for index, info in ended]
         if self._file:
             for record in records:
-                self._file.append(record)
+                append_line(self._file, record)
         self._line.go_on(self._step, [record["reward"] for record in records])
 
 
@@ -249,25 +249,19 @@ def episode_record(step: int, env: int, info: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-class EpisodeFile:
-    """A file of JSON lines, to which all the processes of a run append."""
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Appends a record as JSON in one piece, so that the lines of several processes never mix.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def append(self, record: dict[str, Any]) -> None:
-        """Appends a record in one piece, so that the lines of two processes never mix.
-
-        Raises:
-            OSError: it can't be written (disk full, say).
-        """
-        line = json.dumps(record).encode() + b"\n"
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            if os.write(descriptor, line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            error.filename = str(self.path)
-            raise
-        finally:
-            os.close(descriptor)
+    Raises:
+        OSError: it can't be written (disk full, say).
+    """
+    line = json.dumps(record).encode() + b"\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        if os.write(descriptor, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        os.close(descriptor)

@@ -44,8 +44,13 @@ def latents(cfg: Any, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, size, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("size", ["XS", "S", "M", "L", "XL", None])
-@pytest.mark.parametrize(("actions", "is_continuous"), [((17,), False), ((3, 4), False), ((6,), True)])
+@pytest.mark.parametrize(
+    ("size", "actions", "is_continuous"),
+    [
+        *((None, *kind) for kind in (((17,), False), ((3, 4), False), ((6,), True))),
+        *((size, (17,), False) for size in ("XS", "S", "M", "L", "XL")),
+    ],
+)
 def test_a_pondering_agent_has_no_more_parameters_than_dreamer_v3(
     size: str | None, actions: tuple[int, ...], is_continuous: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,7 +18,7 @@ from sheeprl.envs.wrappers import RestartOnException
 from sheeprl.utils.utils import dotdict
 from test_configs import experiment
 
-from sheeprl_dnp.dreamer_v3_ponder.recorder import EpisodeFile, NewWorlds, Recorder
+from sheeprl_dnp.dreamer_v3_ponder.recorder import NewWorlds, Recorder, append_line
 from sheeprl_dnp.envs.crafter import CrafterWrapper
 from sheeprl_dnp.envs.sokoban import Sokoban
 from sheeprl_dnp.envs.worlds import world_seed
@@ -229,9 +229,8 @@ class Talkative(Frugal):
 
 def test_the_lines_of_many_writers_never_mix(tmp_path: Path) -> None:
     def write(env: int) -> None:
-        file = EpisodeFile(tmp_path / "episodes.jsonl")
         for length in range(200):
-            file.append({"env": env, "length": length, "x" * 2000: env})
+            append_line(tmp_path / "episodes.jsonl", {"env": env, "length": length, "x" * 2000: env})
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(4)))
