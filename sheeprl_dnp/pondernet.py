@@ -93,7 +93,8 @@ class PonderNet(nn.Module):
     def forward(self, x: Inputs, initial_state: Tensor | None = None) -> PonderOutput:
         """Computes every step (training): the halting-weighted output, and the steps that it weighs."""
         outputs, states = self._unroll(x, initial_state)
-        probs = self.weigh(outputs, states).log_probs.exp()
+        every = self.weigh(outputs, states)
+        probs = F.pad(every.log_probs.exp(), (every.first - 1, 0))
         weighted = torch.einsum("bn,bn...->b...", probs.to(outputs.dtype), outputs)
         return PonderOutput(weighted, probs, outputs, states)
 

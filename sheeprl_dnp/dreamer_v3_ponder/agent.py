@@ -133,15 +133,12 @@ class PonderActor(nn.Module):
 class PonderedSteps(nn.Module):
     """The mean number of ponder steps of the player, on its device: in tensors, for which no code is compiled again."""
 
-    _steps: Tensor
-    _actions: Tensor
-
     def __init__(self) -> None:
         super().__init__()
         self.last: Tensor | None = None  # the mean that was last computed
         self._acted = False
-        for name in ("_steps", "_actions"):
-            self.register_buffer(name, torch.zeros((), dtype=torch.long), persistent=False)
+        self._steps = nn.Buffer(torch.zeros((), dtype=torch.long), persistent=False)
+        self._actions = nn.Buffer(torch.zeros((), dtype=torch.long), persistent=False)
 
     def update(self, halts: Tensor) -> None:
         self._steps = self._steps + halts.sum()

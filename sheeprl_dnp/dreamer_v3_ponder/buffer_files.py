@@ -4,8 +4,7 @@ A checkpoint of a run with `buffer.memmap` has the paths of these files, not wha
 on from it, or from a checkpoint of one that did, goes on in the same files.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +17,20 @@ from sheeprl_dnp.runs import ConfigError, load_checkpoint
 PATIENCE = 5.0  # seconds, in which the environments of a training that was killed end: they hold its files as long
 
 
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
+def hold(folder: Path) -> AbstractContextManager:
     """Holds the files in `folder`, those of one process, until the training ends, however it does.
 
     Raises:
         ConfigError: another training holds them.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_suffix(".lock"))
     try:
-        lock.acquire(timeout=PATIENCE)
+        return FileLock(folder.with_suffix(".lock")).acquire(timeout=PATIENCE)
     except Timeout as error:
         raise ConfigError(
             f"`buffer.memmap=True` makes a run go on in the replay buffer of its checkpoint, `{folder}`, in which "
             "another training is writing: it can go on from there when that one has ended."
         ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def resumed_folder(cfg: dotdict, rank: int) -> Path | None:

@@ -50,10 +50,8 @@ def evaluate(fabric: Fabric, cfg: dotdict, state: dict[str, Any]) -> None:
     number = count(1)
 
     def print_episode(record: Record) -> None:
-        fabric.print(
-            f"Episode {next(number)}/{episodes}: return {record['return']:.2f}, {record['length']} steps, "
-            f"{record['ponder_steps']:.2f} ponder steps"
-        )
+        told = f"return {record['return']:.2f}, {record['length']} steps, {record['ponder_steps']:.2f} ponder steps"
+        fabric.print(f"Episode {next(number)}/{episodes}: {told}")
 
     settings = Settings(
         checkpoint=cfg.checkpoint_path, episodes=episodes, num_envs=1, seed=cfg.seed, command="sheeprl-eval"

@@ -119,15 +119,14 @@ class BestOfMostProbable(nn.Module):
     def forward(
         self, state: Tensor, greedy: bool = False, mask: dict[str, Tensor] | None = None
     ) -> tuple[Sequence[Tensor], Sequence[Distribution]]:
-        log_policy, policies = self._policy(state)
+        if hasattr(self.actor, "ponder"):
+            pondered = self.actor(state, at="every")
+            policies = pondered.policies
+            log_policy = (pondered.log_halting.unsqueeze(-1) + policies[0].logits).logsumexp(-2)
+        else:
+            _, policies = self.actor(state)
+            log_policy = policies[0].logits
         actions = most_probable(log_policy.flatten(0, -2), self.count)
         gains = self.lookahead.gains(state.flatten(0, -2), actions)
         best = actions.gather(1, gains.argmax(1, keepdim=True)).view(state.shape[:-1])
         return (one_hot(best, log_policy.shape[-1]).to(state.dtype),), policies
-
-    def _policy(self, state: Tensor) -> tuple[Tensor, Sequence[Distribution]]:
-        if not hasattr(self.actor, "ponder"):
-            _, policies = self.actor(state)
-            return policies[0].logits, policies
-        pondered = self.actor(state, at="every")
-        return (pondered.log_halting.unsqueeze(-1) + pondered.policies[0].logits).logsumexp(-2), pondered.policies

@@ -5,7 +5,6 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from statistics import fmean
-from typing import Any
 
 from lightning.fabric import Fabric
 from rich.console import Console
@@ -22,7 +21,7 @@ class StepsPerSecond(ProgressColumn):
         return Text(f"{task.speed or 0:.1f} steps/s")
 
 
-class ProgressLine:
+class ProgressLine(Progress):
     """Steps done, steps/s, time left, recent return and mean ponder steps, on the terminal where standard error is one.
 
     In the first process only. What goes to standard output stays there.
@@ -31,9 +30,7 @@ class ProgressLine:
     def __init__(
         self, fabric: Fabric, total_steps: int, start_step: int, player_steps: PonderedSteps | None = None
     ) -> None:
-        self._player_steps = player_steps
-        self._returns: deque[float] = deque(maxlen=RECENT_EPISODES)
-        self._bar = Progress(
+        super().__init__(
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
             BarColumn(),
             StepsPerSecond(),
@@ -45,19 +42,14 @@ class ProgressLine:
             redirect_stdout=same_terminal(),
             disable=not (fabric.is_global_zero and sys.stderr.isatty()),
         )
-        self._task = self._bar.add_task("", total=total_steps, completed=start_step, notes="")
-
-    def __enter__(self) -> "ProgressLine":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._bar.stop()
+        self._player_steps = player_steps
+        self._returns: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self._training = self.add_task("", total=total_steps, completed=start_step, notes="")
 
     def go_on(self, step: int, returns: list[float]) -> None:
         """Moves on to a step, with the returns of the episodes that ended in it."""
         self._returns.extend(returns)
-        self._bar.update(self._task, completed=step, notes=" · ".join(self._notes()))
+        self.update(self._training, completed=step, notes=" · ".join(self._notes()))
 
     def _notes(self) -> Iterator[str]:
         if self._returns:

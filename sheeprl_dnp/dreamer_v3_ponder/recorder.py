@@ -29,7 +29,7 @@ from sheeprl.utils import logger as sheeprl_logger
 from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps
-from sheeprl_dnp.dreamer_v3_ponder.buffer_files import held, resumed_folder
+from sheeprl_dnp.dreamer_v3_ponder.buffer_files import hold, resumed_folder
 from sheeprl_dnp.dreamer_v3_ponder.progress import ProgressLine
 from sheeprl_dnp.envs.episode_list import told
 from sheeprl_dnp.envs.worlds import WorldSeeds
@@ -97,7 +97,7 @@ class Recorder(ExitStack):
         self._start_step = self._step = resumed_step(checkpoint) if checkpoint else 0
         self._buffer_folder = resumed_folder(cfg, fabric.global_rank)
         if self._buffer_folder:
-            self.enter_context(held(self._buffer_folder))
+            self.enter_context(hold(self._buffer_folder))
         self._line = ProgressLine(fabric, cfg.algo.total_steps, self._start_step, player_steps)
 
     def __enter__(self) -> "Recorder":
@@ -112,7 +112,7 @@ class Recorder(ExitStack):
         if not folder:
             fabric.print(f"The episodes are not recorded: `{self._log_dir}` is not a local folder.")
         if self._cfg.buffer.memmap and not self._buffer_folder:
-            self.enter_context(held(Path(fs.memmap_dir(self._cfg, self._log_dir, fabric.global_rank))))
+            self.enter_context(hold(Path(fs.memmap_dir(self._cfg, self._log_dir, fabric.global_rank))))
         return self._log_dir
 
     def make_env(self, *args: Any, **kwargs: Any) -> Callable[[], gym.Env]:

@@ -8,19 +8,10 @@ import torch
 from lightning.fabric import Fabric
 from sheeprl.algos.dreamer_v1.utils import log_models
 from sheeprl.algos.dreamer_v3.utils import AGGREGATOR_KEYS as DREAMER_V3_AGGREGATOR_KEYS
-from sheeprl.algos.dreamer_v3.utils import MODELS_TO_REGISTER, Moments
+from sheeprl.algos.dreamer_v3.utils import MODELS_TO_REGISTER as MODELS_TO_REGISTER
+from sheeprl.algos.dreamer_v3.utils import Moments
 from sheeprl.utils.utils import dotdict
 from torch import Tensor
-
-__all__ = [
-    "AGGREGATOR_KEYS",
-    "MODELS_TO_REGISTER",
-    "WeightedMoments",
-    "action_sizes",
-    "add_ponder_metrics",
-    "log_models_from_checkpoint",
-    "weighted_quantiles",
-]
 
 HALTING_KEYS = {"Ponder/halting_entropy", "Ponder/kl"} | {f"Ponder/expected_steps{q}" for q in ("", "_p10", "_p90")}
 PLAYER_KEYS = {"Ponder/player_steps"}

@@ -49,8 +49,10 @@ class CrafterWrapper(sheeprl_crafter.CrafterWrapper):
             raise ConfigError(f"`env.id={id}` must be one of {', '.join(f'`{choice}`' for choice in IDS)}.")
         super().__init__(id, screen_size, seed)
         self.action_names = self.env.action_names
-        _make_reproducible(self.env)
-        _make_faster(self.env)
+        self.env._world.__class__ = _World  # in place: the views of the environment hold it too
+        # Spares each step a map that only `info` would show, and arithmetic on arrays of two numbers
+        self.env._sem_view = lambda: None
+        self.env._view = tuple(self.env._view.tolist())
         gym.Env.reset(self, seed=seed)
         self.world_seeds = WorldSeeds(worlds, rank)
 
@@ -96,13 +98,3 @@ class _World(engine.World):
     def reset(self, seed: int | None = None) -> None:
         super().reset(self.seed)
         self._chunks: dict[Any, _Chunk] = defaultdict(_Chunk)
-
-
-def _make_reproducible(env: Any) -> None:
-    env._world.__class__ = _World  # in place: the views of the environment hold it too
-
-
-def _make_faster(env: Any) -> None:
-    """Spares each step a map that only `info` would show, and arithmetic on arrays of two numbers."""
-    env._sem_view = lambda: None
-    env._view = tuple(env._view.tolist())

@@ -114,6 +114,14 @@ def test_the_output_is_the_sum_of_the_outputs_weighted_by_p() -> None:
     assert_close(gradients(output.square().sum(), net), gradients(expected.square().sum(), net), 1e-4)
 
 
+def test_without_a_halting_module_the_output_is_that_of_the_last_step() -> None:
+    net, x = network(), inputs()
+    net.halting_module = None
+    output, halting_probs, outputs, _ = net(x)
+    assert torch.equal(output, outputs[:, -1])
+    assert halting_probs.tolist() == [[0.0] * (STEPS - 1) + [1.0]] * BATCH
+
+
 def test_one_step_is_the_step_module() -> None:
     net, x = network(max_steps=1), inputs()
     output, halting_probs, outputs, _ = net(x)

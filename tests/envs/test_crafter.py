@@ -95,21 +95,21 @@ def sheeprl_env(*overrides: str, seed: int, index: int) -> Callable[[], gym.Env]
 
 @cache
 def generate(before: str = "") -> list[str]:
-    """What another process makes of three worlds (hashed), and what it compiled for that."""
+    """What another process makes of a world (hashed), and what it compiled for that."""
     code = f"""{before}
 import crafter, hashlib, opensimplex.internals
 env = crafter.Env(seed=0)
-worlds = [(env.reset(), env._world._mat_map, env._world._obj_map) for _ in range(3)]
-print(hashlib.sha256(b"".join(array.tobytes() for world in worlds for array in world)).hexdigest())
+world = env.reset(), env._world._mat_map, env._world._obj_map
+print(hashlib.sha256(b"".join(array.tobytes() for array in world)).hexdigest())
 print(getattr(opensimplex.internals._noise3, "stats", "nothing to compile"))
 """
     return subprocess.check_output([sys.executable, "-c", code], text=True).splitlines()
 
 
 def test_the_same_seed_and_actions_give_the_same_pixels_in_every_process() -> None:
-    elsewhere = start("play(1500)", before="junk = [object() for _ in range(99_999)]", hash_seed=1)
-    here = play(1500)["digests"]
-    assert len(set(here)) == 15
+    elsewhere = start("play(800)", before="junk = [object() for _ in range(99_999)]", hash_seed=1)
+    here = play(800)["digests"]
+    assert len(set(here)) == 8
     assert here == result(elsewhere)["digests"]
 
 

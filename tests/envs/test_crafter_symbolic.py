@@ -63,7 +63,7 @@ def random_play(env: CrafterWrapper, steps: int) -> Iterator[tuple]:
             yield env.reset()
 
 
-@pytest.mark.parametrize("size", [64, 96])
+@pytest.mark.parametrize("size", [64, pytest.param(96, marks=pytest.mark.slow)])
 def test_the_same_seed_and_actions_give_the_worlds_of_the_pictures_their_rewards_and_their_nights(size: int) -> None:
     pictures, symbols = (environment(wrapper, size) for wrapper in (CrafterWrapper, SymbolicCrafterWrapper))
     nights = ends = 0
