@@ -107,9 +107,9 @@ print(getattr(opensimplex.internals._noise3, "stats", "nothing to compile"))
 
 
 def test_the_same_seed_and_actions_give_the_same_pixels_in_every_process() -> None:
-    elsewhere = start("play(800)", before="junk = [object() for _ in range(99_999)]", hash_seed=1)
-    here = play(800)["digests"]
-    assert len(set(here)) == 8
+    elsewhere = start("play(400)", before="junk = [object() for _ in range(99_999)]", hash_seed=1)
+    here = play(400)["digests"]
+    assert len(set(here)) == 4
     assert here == result(elsewhere)["digests"]
 
 
