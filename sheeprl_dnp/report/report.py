@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from sheeprl_dnp.arguments import command_parser
 from sheeprl_dnp.report.figures import save_figures
 from sheeprl_dnp.report.markdown import markdown
 from sheeprl_dnp.report.results import Results, analyse
@@ -28,14 +29,18 @@ def report(study: Path, output: Path) -> Results:
     return results
 
 
+EPILOG = """examples:
+  scripts/report studies/lights_out                  a study of runs, in studies/lights_out/report
+  scripts/report results/lights_out --output /tmp/r  one that is published as tables
+
+Writes report.md (tables of the arms with 95% intervals, differences between their configurations, runs that are missing
+or damaged, machines), figures as PNG, all its numbers in results.json, and those of the main table in table.csv: 1 or 2
+MB, in less than a minute. Works on a study that isn't finished: it reports the finished runs and names the others.
+"""
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="scripts/report",
-        description="Reports a study, running or published, from its folder alone: report.md (tables of the arms with "
-        "95 % intervals, differences between their configurations, runs that are missing or damaged, machines), "
-        "figures as PNG, all its numbers in results.json, and those of the main table in table.csv. Works on a study "
-        "that isn't finished: it reports the finished runs and names the others.",
-    )
+    parser = command_parser("report", "Reports a study, running or published, from its folder alone.", EPILOG)
     parser.add_argument("study", type=Path, metavar="STUDY", help="the folder of a study, made by scripts/study")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where to write (default: STUDY/report)")
     return parser.parse_args(arguments)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import BaseModel, Field, create_model
 
-from sheeprl_dnp.arguments import count
+from sheeprl_dnp.arguments import command_parser, count
 from sheeprl_dnp.checks import check
 from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS, BUDGET, PREFIX, score
 from sheeprl_dnp.episodes import FILE_NAME, read_versions, resume_checkpoint, resumed_from
@@ -154,13 +154,20 @@ def _checked(record: Any, where: str) -> dict[str, Any]:
     return record
 
 
+EPILOG = """examples:
+  scripts/score logs/runs/dreamer_v3_ponder/crafter_reward/RUN            a run of ours
+  scripts/score seed1/stats.jsonl seed2/stats.jsonl                       seeds of another program
+  scripts/score human.json --budget 100000                                an official result, at another budget
+
+Prints episodes, score (%), reward, length (steps) and success rates (%) of each file, then mean and standard deviation
+over the files, in seconds. The official protocol takes training episodes within 1M steps: it is not comparable with the
+score of a frozen policy (scripts/evaluate). Few episodes bias the score low: compare equal numbers of them.
+"""
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="scripts/score",
-        description="The official Crafter score of training episodes, of any program, as JSON: episodes, score (%), "
-        "reward, length (steps) and success rates (%) of each file, then mean and standard deviation over the files.",
-        epilog="The official protocol takes training episodes within 1M steps: it is not comparable with the score of "
-        "a frozen policy (scripts/evaluate). Few episodes bias the score low: compare equal numbers of them.",
+    parser = command_parser(
+        "score", "The official Crafter score of training episodes, of any program, as JSON.", EPILOG
     )
     parser.add_argument(
         "files",

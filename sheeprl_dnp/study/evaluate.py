@@ -9,7 +9,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sheeprl_dnp.arguments import count, one_sentence
+from sheeprl_dnp.arguments import command_parser, count, one_sentence
 from sheeprl_dnp.checkpoints import Opened, open_checkpoint, seed_argument, steps_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
 from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS, KEPT_SEEDS
@@ -80,17 +80,25 @@ def by_difficulty(episodes: Sequence[Record]) -> Record:
     return {"by_difficulty": levels.to_dict("records"), **known}
 
 
+FIRST_KEPT_SEED = KEPT_SEEDS["evaluation"][0]
+EPILOG = f"""examples:
+  scripts/evaluate CKPT                                            100 episodes, by the agent's own rule
+  scripts/evaluate CKPT --episodes 500 --steps 1                   always at the first ponder step
+  scripts/evaluate CKPT --dream 4                                  the best of its 4 most probable actions
+  scripts/evaluate CKPT --override 'env.wrapper.difficulty=[5,8]'  harder boards than in the training
+  scripts/evaluate CKPT1 CKPT2 --worlds validation                 to choose a setting by
+
+Each episode has a seed of its own, the same for all policies, with which no training episode begins: Crafter, Lights
+Out and Sokoban keep worlds for it; of any other environment the seeds from {FIRST_KEPT_SEED} on are kept, and a policy
+that was trained with these is refused. Writes <CKPT>.episodes_100_seed_0_envs_8_cpu.eval.json, a few KB, where the
+name says how it was played, so that no evaluation replaces another: returns, lengths, success rates, score, ponder
+steps, latency, and the means by difficulty where the environment records one. The same command on the same computer
+gives the same episodes. 100 episodes take seconds on Lights Out, about five minutes on Crafter, on one CPU core.
+"""
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="scripts/evaluate",
-        description="Plays trained policies of DreamerV3 and Dream-&-Ponder, frozen, each episode with a seed of its "
-        "own, the same for all, with which no training episode begins: Crafter, Lights Out and Sokoban keep worlds "
-        f"for it; of any other environment the seeds from {KEPT_SEEDS['evaluation'][0]} on are kept, and a policy that "
-        "was trained with these is refused. Writes <CKPT>.episodes_100_seed_0_envs_8_cpu.eval.json, where the name "
-        "says how it was played, so that no evaluation replaces another: returns, lengths, success rates, score, "
-        "ponder steps, latency, and the means by difficulty where the environment records one. The same command on "
-        "the same computer gives the same episodes.",
-    )
+    parser = command_parser("evaluate", "Plays trained policies of DreamerV3 and Dream-&-Ponder, frozen.", EPILOG)
     add = parser.add_argument
     add("checkpoints", nargs="+", metavar="CKPT", help="a .ckpt file of a run, or its URL (file://...)")
     add("--episodes", type=count, default=100, help="for each checkpoint (default: 100)")

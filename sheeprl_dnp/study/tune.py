@@ -36,7 +36,7 @@ trained in nor evaluated in. FOLDER gets a table of them (trials.csv), the best 
 study's plan (best.yaml), Optuna's own records (trials.sqlite3), and what tells of each training (trials/).
 
 Killed or stopped, the same command goes on: trials that have ended are kept, others go on from their last checkpoint.
-With more `trials` in its file, a tuning gets these too. A trial that fails is the worst; the table says why.
+A trial takes what a run of a study takes (scripts/study --help). With more `trials` in its file, a tuning gets these too. A trial that fails is the worst; the table says why.
 """
 
 
