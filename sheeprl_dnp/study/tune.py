@@ -36,7 +36,8 @@ trained in nor evaluated in. FOLDER gets a table of them (trials.csv), the best 
 study's plan (best.yaml), Optuna's own records (trials.sqlite3), and what tells of each training (trials/).
 
 Killed or stopped, the same command goes on: trials that have ended are kept, others go on from their last checkpoint.
-A trial takes what a run of a study takes (scripts/study --help). With more `trials` in its file, a tuning gets these too. A trial that fails is the worst; the table says why.
+With more `trials` in its file, a tuning gets these too. A trial that fails is the worst; the table says why. A trial
+takes the time and the disk of a run of a study (scripts/study --help).
 """
 
 
