@@ -48,12 +48,12 @@ def draw_roots(roots: int, *states: Tensor) -> Sequence[Tensor]:
 
 
 def imagine_from(
-    roots: Sequence[Tensor],
     fabric: Fabric,
     cfg: dotdict,
     world_model: WorldModel,
     actor: nn.Module,
     critic: nn.Module,
+    roots: Sequence[Tensor],
     is_continuous: bool,
 ) -> Imagination:
     """The trajectories from roots, with a computational graph only for the dynamics backpropagation."""
@@ -74,12 +74,12 @@ def imagine_from(
 
 
 def actor_learning(
-    imagination: Imagination,
     fabric: Fabric,
     cfg: dotdict,
     actor: nn.Module,
     optimizer: Optimizer,
     moments: WeightedMoments,
+    imagination: Imagination,
     is_continuous: bool,
     actions_dim: Sequence[int],
     logs: bool = True,
@@ -109,12 +109,12 @@ def actor_learning(
 
 
 def critic_learning(
-    imagination: Imagination,
     fabric: Fabric,
     cfg: dotdict,
     critic: nn.Module,
     target_critic: nn.Module,
     optimizer: Optimizer,
+    imagination: Imagination,
 ) -> dict[str, Tensor]:
     """One update of the critic; gives its metrics, by the names they are logged with."""
     with autocast_cache_scope(fabric):
@@ -152,10 +152,11 @@ def train(
     logs = aggregator is not None and not aggregator.disabled
     *states, metrics = dreamer_v3.world_model_learning(fabric, cfg, world_model, world_optimizer, data)
     roots = draw_roots(root_states(cfg.algo), *states, data["terminated"])
-    imagination = imagine_from(roots, fabric, cfg, world_model, actor, critic, is_continuous)
-    of_actor = (actor, actor_optimizer, moments, is_continuous, actions_dim, logs)
-    metrics |= actor_learning(imagination, fabric, cfg, *of_actor)
-    metrics |= critic_learning(imagination, fabric, cfg, critic, target_critic, critic_optimizer)
+    imagination = imagine_from(fabric, cfg, world_model, actor, critic, roots, is_continuous)
+    metrics |= actor_learning(
+        fabric, cfg, actor, actor_optimizer, moments, imagination, is_continuous, actions_dim, logs
+    )
+    metrics |= critic_learning(fabric, cfg, critic, target_critic, critic_optimizer, imagination)
     if aggregator is not None and logs:
         if (steps := player_steps.compute_and_reset()) is not None:
             metrics["Ponder/player_steps"] = steps
