@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from sheeprl_dnp.arguments import command_parser, count, numbers, some_of
+from sheeprl_dnp.arguments import command_parser, count, numbers, one_sentence, some_of
 from sheeprl_dnp.benchmark.agents import SIZES, Settings
 from sheeprl_dnp.benchmark.gpu import measure_gpu
 from sheeprl_dnp.benchmark.gradient_step import growth_exponents, measure_gradient_steps
@@ -163,11 +163,8 @@ def interrupted_after(seconds: float) -> Iterator[None]:
 def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module="torch.profiler")
     options, start = parse_arguments(arguments), time.perf_counter()
-    try:
+    with one_sentence():
         settings = settings_of(options)
-    except ConfigError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
     chosen = {"size": ",".join(options.size), "threads": torch.get_num_threads(), "max_halts": options.max_halts}
     about = {"settings": asdict(settings[0]) | chosen | {"rounds": options.rounds}, "machine": describe_machine()}
     results: dict[str, Any] = {}

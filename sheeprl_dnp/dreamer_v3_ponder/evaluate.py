@@ -10,6 +10,7 @@ from sheeprl.utils.logger import get_log_dir, get_logger
 from sheeprl.utils.registry import register_evaluation
 from sheeprl.utils.utils import dotdict
 
+from sheeprl_dnp.arguments import one_sentence
 from sheeprl_dnp.dreamer_v3_ponder.config import check_ponder_config
 from sheeprl_dnp.envs.worlds import check_training_seed
 from sheeprl_dnp.evaluation import Record, Settings
@@ -36,13 +37,11 @@ def evaluate(fabric: Fabric, cfg: dotdict, state: dict[str, Any]) -> None:
     """Plays `eval_episodes` episodes (as many as `algo.ponder.eval_episodes` of the training, if it isn't given), and
     writes what `evaluation.evaluate` gives beside the checkpoint, under a name of its own: see `Settings.file`.
     """
-    try:
+    with one_sentence():
         check_overrides(HydraConfig.get().overrides.task if HydraConfig.initialized() else [])
         check_ponder_config(cfg.algo)
         check_training_seed(load_run_config(cfg.checkpoint_path, "checkpoint_path"))
         episodes = check_episodes(cfg.get("eval_episodes", cfg.algo.ponder.eval_episodes))
-    except ConfigError as error:
-        raise SystemExit(f"Error: {error}") from error
     logger = get_logger(fabric, cfg)
     if logger and fabric.is_global_zero:
         fabric._loggers = [logger]

@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from lightning.fabric import Fabric
 from rich.progress import Progress
 from sheeprl.utils.utils import dotdict
 
-from sheeprl_dnp.arguments import command_parser, count
+from sheeprl_dnp.arguments import command_parser, count, one_sentence
 from sheeprl_dnp.checkpoints import Agent, build_agent, open_checkpoint, seed_argument, steps_argument
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, choices, ponders
 from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS
@@ -62,21 +63,18 @@ def watch(
     """
     fabric, cfg, state = open_checkpoint(checkpoint, steps, accelerator=accelerator)
     fabric.seed_everything(seed, verbose=False)
-    envs, taken = make_environments(cfg, episodes, 1, checkpoint.removesuffix(".ckpt"), worlds), PlayerSteps(1)
-    try:
+    taken = PlayerSteps(1)
+    with closing(make_environments(cfg, episodes, 1, checkpoint.removesuffix(".ckpt"), worlds)) as envs:
         agent = build_agent(fabric, cfg, envs, state, taken)
         witness = call_witness(fabric, cfg, agent, envs.envs[0], taken, decisions)
         for episode, record in enumerate(play(agent.player, taken, envs, fabric, cfg, episodes, [])):
             witness.episodes[episode].record = record
             on_episode(record)
-    finally:
-        envs.close()
     shown = [episode for episode in witness.episodes if episode.decisions]
     if not shown:
         longest = max(episode.length for episode in witness.episodes)
         raise ConfigError(f"`--decisions={decisions[0]}-{decisions[-1]}`: the longest episode has {longest} decisions.")
-    of = {"worlds": worlds, "seed": seed, "checkpoint": "/".join(Path(checkpoint).parts[-4:])}
-    page, count = write_page(witness.mind.actions, shown, **of, **about(cfg))
+    page, count = write_page(witness.mind.actions, shown, worlds=worlds, seed=seed, **about(cfg, checkpoint))
     return page, shown, count
 
 
@@ -93,16 +91,17 @@ def call_witness(
     return episodes.env
 
 
-def about(cfg: dotdict) -> dict[str, Any]:
+def about(cfg: dotdict, checkpoint: str) -> dict[str, Any]:
     """What the page says of an agent and of its environment."""
     name, algo = cfg.env.id, cfg.algo
     title = name.replace("_", " ").title() if name.islower() else name
+    of = {"title": title, "checkpoint": "/".join(Path(checkpoint).parts[-4:])}
     if not ponders(algo):
         agent = "Dream-&-Ponder with one ponder step" if "ponder" in algo else "DreamerV3"
-        return {"title": title, "agent": agent, "kind": None, "rule": None}
+        return of | {"agent": agent, "kind": None, "rule": None}
     limit = "up to" if choices(algo.ponder) > 1 else "always"
     agent = f"Dream-&-Ponder, {limit} {algo.ponder.max_halts} ponder steps that {algo.ponder.step}"
-    return {"title": title, "agent": agent, "kind": algo.ponder.step, "rule": algo.ponder.halting}
+    return of | {"agent": agent, "kind": algo.ponder.step, "rule": algo.ponder.halting}
 
 
 def decisions_argument(value: str) -> range:
@@ -146,7 +145,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     options = vars(parse_arguments(arguments))
     output: Path = options.pop("output")
-    try:
+    with one_sentence():
         if options["steps"] == SHUFFLED:
             raise ConfigError(f"`--steps={SHUFFLED}` is for several environments at once, and watching has one.")
         if output.is_dir() or not output.absolute().parent.is_dir():
@@ -154,8 +153,6 @@ def main(arguments: list[str] | None = None) -> None:
         with Progress(transient=True) as progress:
             task = progress.add_task("episodes", total=options["episodes"])
             page, episodes, shown = watch(**options, on_episode=lambda record: progress.advance(task))
-    except ConfigError as error:
-        raise SystemExit(f"Error: {error}") from error
     replace_file(output, page)
     if shown < max(len(episode.decisions) for episode in episodes):
         first = options["decisions"][shown]
