@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from sheeprl_dnp.arguments import command_parser
+from sheeprl_dnp.arguments import command_parser, one_sentence
 from sheeprl_dnp.report.figures import save_figures
 from sheeprl_dnp.report.markdown import markdown
 from sheeprl_dnp.report.results import Results, analyse
@@ -46,13 +46,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@one_sentence()
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     output = options.output or options.study / "report"
-    try:
-        results = report(options.study, output)
-    except ConfigError as error:
-        raise SystemExit(f"Error: {error}") from error
+    results = report(options.study, output)
     finished, planned = len(results.study.finished), len(results.study.runs)
     print(f"{finished} of {planned} runs are finished; {len(results.problems)} problems are in the report:")
     print(output / "report.md")

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import BaseModel, Field, create_model
 
-from sheeprl_dnp.arguments import command_parser, count
+from sheeprl_dnp.arguments import command_parser, count, one_sentence
 from sheeprl_dnp.checks import check
 from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS, BUDGET, PREFIX, score
 from sheeprl_dnp.episodes import FILE_NAME, read_versions, resume_checkpoint, resumed_from
@@ -188,12 +188,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@one_sentence()
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
-    try:
-        print(json.dumps(score_files(options.files, options.budget), indent=1, allow_nan=False))
-    except ConfigError as error:
-        sys.exit(f"Error: {error}")
+    print(json.dumps(score_files(options.files, options.budget), indent=1, allow_nan=False))
 
 
 if __name__ == "__main__":
