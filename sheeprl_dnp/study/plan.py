@@ -26,23 +26,25 @@ from sheeprl_dnp.studies import Arm, Evaluations, Plan, read_plan, write_file
 OWN_KEYS = ("exp", "seed", "log_root", "root_dir", "run_name", "checkpoint.resume_from")  # as in `job.command`
 
 
-def named_plans() -> dict[str, Path]:
-    """The plans that come with this package (`configs/study`), by name."""
-    return named_files("study")
-
-
 def named_files(kind: str) -> dict[str, Path]:
     folder = Path(str(files("sheeprl_dnp.configs"))) / kind
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def find_plan(name: str) -> Plan | None:
-    """The plan that is named by a file's path (`….yaml`) or by a name of `named_plans`; None if `name` is neither.
+PLANS, TUNINGS = named_files("study"), named_files("tune")  # those that come with this package, by name
 
-    Raises:
-        ConfigError: the file can't be read, or isn't a plan.
+
+def find_file(name: str, named: Mapping[str, Path], folder: Path = Path()) -> Path | None:
+    """The file that is named by its path (`….yaml`) from a folder, or by its name; None if it is neither."""
+    return folder / name if name.endswith((".yaml", ".yml")) else named.get(name)
+
+
+def find_plan(name: str, folder: Path = Path()) -> Plan | None:
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else named_plans().get(name)
+    Raises:
+        ConfigError: the file, see `find_file`, can't be read, or isn't a plan.
+    """
+    path = find_file(name, PLANS, folder)
     return read_plan(path) if path else None
 
 

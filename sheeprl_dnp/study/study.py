@@ -12,12 +12,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sheeprl_dnp.arguments import add_pool, command_parser, count, names, numbers, one_sentence, resumable, threads_of
 from sheeprl_dnp.checks import check, shown
-from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
 from sheeprl_dnp.report.tables import FILES
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Arm, Plan, read_study
 from sheeprl_dnp.study.job import QUIET, arm_argument, folder_argument
-from sheeprl_dnp.study.plan import compose_arms, find_plan, named_plans, save_plan
+from sheeprl_dnp.study.plan import PLANS, compose_arms, find_plan, save_plan
 from sheeprl_dnp.study.pool import run_all
 from sheeprl_dnp.study.publish import publish_study
 
@@ -71,7 +70,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     description = "Trains and evaluates each arm with each seed, and keeps everything in one folder."
     parser = command_parser("study", description, EPILOG)
     add = parser.add_argument
-    known = ", ".join(named_plans())
+    known = ", ".join(PLANS)
     add("study", metavar="STUDY", help=f"a name ({known}), a file of a study (.yaml), or its folder")
     add("--folder", type=Path, help="of a study by name or file (default: studies/NAME)")
     publish = "run nothing: write the tables of the study in FOLDER, and its report, to RESULTS/NAME (default: results)"
@@ -100,12 +99,7 @@ def _add_plan(group: argparse._ArgumentGroup) -> None:
 
 
 def forced_steps(value: str) -> tuple[int | str, ...]:
-    listed = value.split(",")
-    if not all(steps.isdecimal() or steps == SHUFFLED for steps in listed):
-        raise argparse.ArgumentTypeError(
-            f"{value!r} is not a list of whole numbers and `{SHUFFLED}`, as in 1,2,{SHUFFLED}"
-        )
-    return tuple(steps if steps == SHUFFLED else int(steps) for steps in listed)
+    return tuple(int(steps) if steps.isdecimal() else steps for steps in value.split(","))
 
 
 def plan_and_folder(options: argparse.Namespace) -> tuple[Plan, Path]:
@@ -125,7 +119,7 @@ def plan_and_folder(options: argparse.Namespace) -> tuple[Plan, Path]:
     wanted = changed(named or current, options)
     if wanted is None:
         raise ConfigError(
-            f"`STUDY={options.study}` is no study: it must be one of {', '.join(named_plans())}, a file `….yaml` or "
+            f"`STUDY={options.study}` is no study: it must be one of {', '.join(PLANS)}, a file `….yaml` or "
             "the folder of one, or a new folder, with `--arms`."
         )
     if current:

@@ -22,7 +22,7 @@ from pydantic import Field, field_validator, model_validator
 from sheeprl_dnp.checks import Checked, shown
 from sheeprl_dnp.runs import MAX_SEED, ConfigError
 from sheeprl_dnp.studies import COUNT, Arm, Count, Different, Plan, Seed, Text, read_file
-from sheeprl_dnp.study.plan import check_overrides, find_plan, named_files, named_plans
+from sheeprl_dnp.study.plan import PLANS, TUNINGS, check_overrides, find_file, find_plan
 
 FILE_NAME = "tuning.yaml"  # in the folder of a tuning: with its plan, so that it is whole by itself
 STEPS_KEY = "algo.total_steps"
@@ -153,23 +153,16 @@ class Tuning(Checked):
         return [arm for arm in self.study.arms if not self.arms or arm.label in self.arms]
 
 
-def named_tunings() -> dict[str, Path]:
-    """The tunings that come with this package (`configs/tune`), by name."""
-    return named_files("tune")
-
-
 def find_tuning(name: str) -> Path:
-    """The file of a tuning: `name` is one of `named_tunings`, its path (`….yaml`), or the folder of one that is on.
+    """The file of a tuning: `name` is one that comes along, its path (`….yaml`), or the folder of one that is on.
 
     Raises:
         ConfigError: it is none of them.
     """
-    if name.endswith((".yaml", ".yml")):
-        return Path(name)
-    path = named_tunings().get(name, Path(name) / FILE_NAME)
+    path = find_file(name, TUNINGS) or Path(name) / FILE_NAME
     if not path.is_file():
         raise ConfigError(
-            f"`NAME={name}` must be one of {', '.join(named_tunings())}, the path of a tuning's file (`….yaml`), or "
+            f"`NAME={name}` must be one of {', '.join(TUNINGS)}, the path of a tuning's file (`….yaml`), or "
             f"the folder of one, with its `{FILE_NAME}`."
         )
     return path
@@ -182,16 +175,12 @@ def read_tuning(path: Path) -> Tuning:
     """
 
     def with_plan(content: dict[str, Any]) -> dict[str, Any]:
-        """A relative path of its study is from the folder of the file that names it."""
         name = content.get("study")
-        if not isinstance(name, str):
-            return content
-        plan = find_plan(str(path.parent / name) if name.endswith((".yaml", ".yml")) else name)
-        if plan is None:
+        plan = find_plan(name, path.parent) if isinstance(name, str) else name
+        if isinstance(name, str) and plan is None:
             raise ConfigError(
-                f"`study={name}` is not a study: it must be one of {', '.join(named_plans())}, or the path of a plan, "
-                "`….yaml`."
+                f"`study={name}` is not a study: it must be one of {', '.join(PLANS)}, or the path of a plan, `….yaml`."
             )
-        return content | {"study": plan}
+        return content | ({"study": plan} if plan else {})
 
     return read_file(Tuning, path, "a tuning: it must have the keys `study` and `space`", with_plan)

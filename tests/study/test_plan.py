@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Arm, Evaluations, Plan, read_plan, read_study, write_file
-from sheeprl_dnp.study.plan import compose_arm, compose_arms, find_plan, hydra_overrides, named_plans
+from sheeprl_dnp.study.plan import PLANS, compose_arm, compose_arms, find_plan, hydra_overrides
 
 STEPS = "must be a list of whole numbers from 1 and `shuffled`, each once"
 ARMS = "must be one arm or more, each label once"
@@ -121,7 +121,7 @@ def test_an_experiment_by_itself_is_an_arm_with_its_name() -> None:
     assert (arm.label, arm.exp, arm.folder) == ("dnp_crafter-x",) * 3
 
 
-@pytest.mark.parametrize("name", named_plans())
+@pytest.mark.parametrize("name", PLANS)
 def test_each_plan_that_comes_along_can_be_trained(name: str) -> None:
     plan = find_plan(name)
     assert isinstance(plan, Plan)

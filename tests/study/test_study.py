@@ -31,7 +31,7 @@ BAD = {
     "--overrides=env.num_envs=0": "`env.num_envs=0` must be a whole number from 1",
     "--overrides=env.wrapper.worlds=mine": "`env.wrapper.worlds=mine` must be one of `training`, `validation`",
     "--forced-steps=2,0": "`evaluations.forced_steps=2,0` must be a list of whole numbers from 1",
-    "--forced-steps=2,x": "'2,x' is not a list of whole numbers and `shuffled`",
+    "--forced-steps=2,x": "`evaluations.forced_steps=2,x` must be a list of whole numbers from 1 and `shuffled`",
     "--seeds=4294967296": "`seeds=4294967296` must be one whole number or more from 0 to 4294967295",
     "--processes=0": "'0' is not a whole number from 1",
     "hydra.launcher.n_jobs=2": "name one with `--launcher`",

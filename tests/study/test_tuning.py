@@ -9,9 +9,10 @@ from tunings import LR, SHARED, STUDY, TUNING, changed
 
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Plan, write_file
+from sheeprl_dnp.study.plan import TUNINGS
 from sheeprl_dnp.study.tune import check_goes_on, main
 from sheeprl_dnp.study.tuned_arms import tuned_arms
-from sheeprl_dnp.study.tuning import FILE_NAME, Tuning, named_tunings, read_tuning
+from sheeprl_dnp.study.tuning import FILE_NAME, Tuning, read_tuning
 
 BETA = "algo.ponder.beta"
 
@@ -89,9 +90,9 @@ def test_a_folder_goes_on_with_its_own_tuning_alone(tmp_path: Path) -> None:
             check_goes_on(tmp_path, Tuning.model_validate(changed(**{key: value})))
 
 
-@pytest.mark.parametrize("name", named_tunings())
+@pytest.mark.parametrize("name", TUNINGS)
 def test_each_tuning_that_comes_along_can_be_run(name: str) -> None:
-    tuning = read_tuning(named_tunings()[name])
+    tuning = read_tuning(TUNINGS[name])
     assert isinstance(tuning.study, Plan)
     arms = tuned_arms(tuning)
     assert [arm.arm for arm in arms] == tuning.tuned
