@@ -19,15 +19,19 @@ from sheeprl_dnp import evaluation
 from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS
 from sheeprl_dnp.envs.worlds import world_seed
 from sheeprl_dnp.evaluation import achievement_results
+from sheeprl_dnp.report import score
 from sheeprl_dnp.report.summary import summarise
 from sheeprl_dnp.study.evaluate import main
+
+LIMIT = 40
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder where a training has run, long enough to end an episode."""
+    """A folder where a training has run whose episodes a limit cuts."""
     folder = tmp_path_factory.mktemp("evaluated")
-    overrides = ["algo.total_steps=600", "algo.learning_starts=560", "algo.ponder.eval_episodes=3", "run_name=run"]
+    overrides = ["algo.total_steps=200", "algo.learning_starts=160", "algo.ponder.eval_episodes=3", "run_name=run"]
+    overrides.append(f"env.max_episode_steps={LIMIT}")
     command = [str(BIN / "sheeprl"), "exp=dnp_crafter_small", *TINY_CRAFTER, *overrides]
     subprocess.run(command, cwd=folder, env=clean_environment(), check=True, capture_output=True)
     return folder
@@ -67,7 +71,7 @@ def test_an_evaluation_plays_the_evaluation_worlds_and_writes_json(evaluated: li
         unlocked = sum(count > 0 for count in episode["achievements"].values())
         assert len(episode["achievements"]) == 22
         assert unlocked - 0.9 - 1e-6 <= episode["return"] <= unlocked + 1e-6
-        assert 1 < episode["ponder_steps"] < 4 and episode["length"] > 0
+        assert 1 < episode["ponder_steps"] < 4 and episode["length"] == LIMIT
         assert episode["first_ponder_steps"] in (1, 2, 3, 4)
 
 
@@ -102,6 +106,11 @@ def test_the_ponder_steps_of_an_episode_and_of_its_first_action(monkeypatch: pyt
     assert found == [(0, 1.5, 1), (1, 6.0, 5), (0, 3.5, 3), (0, 1.0, 1), (1, pytest.approx(26 / 3), 8)]
 
 
+def test_episodes_that_a_limit_cuts_are_scored(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    score.main([str(next(run.rglob("run")))])
+    assert json.loads(capsys.readouterr().out)["mean"]["length"] == LIMIT
+
+
 def test_the_same_seed_evaluates_the_same(evaluated: list[dict]) -> None:
     first, second = (results["episodes"] for results in evaluated)
     assert first == second
@@ -133,7 +142,7 @@ def play(capsys: pytest.CaptureFixture[str]) -> Play:
 def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of DreamerV3."""
     folder = tmp_path_factory.mktemp("baseline")
-    overrides = ["algo.total_steps=70", "run_name=run"]
+    overrides = ["algo.total_steps=70", "run_name=run", f"env.max_episode_steps={LIMIT}"]
     command = [str(BIN / "sheeprl"), "exp=dnp_crafter_small_baseline", *TINY_CRAFTER, *overrides]
     subprocess.run(command, cwd=folder, env=clean_environment(), check=True, capture_output=True)
     return last_checkpoint(folder)

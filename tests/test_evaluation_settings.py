@@ -14,7 +14,6 @@ from test_bad_input import sentence
 
 from sheeprl_dnp.dreamer_v3_ponder.evaluate import check_episodes, check_overrides
 from sheeprl_dnp.envs.worlds import KEPT_SEEDS, check_training_seed
-from sheeprl_dnp.report import score
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.study import evaluate
 
@@ -217,17 +216,6 @@ def test_no_training_begins_with_a_seed_that_is_kept(seed: int) -> None:
 
 def test_the_command_refuses_such_a_seed(command: Command) -> None:
     assert f"`seed={FIRST}` is not allowed" in sentence(command("sheeprl", *CARTPOLE, f"seed={FIRST}"))
-
-
-def test_episodes_that_a_limit_cuts_are_evaluated_and_scored(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    limited = trained(tmp_path, "exp=dnp_crafter_small", *SHORT, "env.max_episode_steps=16")
-    play(limited, "--episodes", 2)
-    (results,) = kept(limited).values()
-    assert results["mean_length"] == 16 and results["score"] >= 0
-    assert [len(episode["achievements"]) for episode in results["episodes"]] == [22, 22]
-    capsys.readouterr()
-    score.main([str(limited.parents[2])])
-    assert json.loads(capsys.readouterr().out)["mean"]["length"] == 16
 
 
 def test_a_policy_that_dreams_takes_the_best_of_so_many_actions(lights: Path) -> None:

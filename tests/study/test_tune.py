@@ -1,6 +1,7 @@
 """`scripts/tune`: what was stopped goes on, and a training that crashes is told."""
 
 import csv
+import fcntl
 import json
 import os
 import signal
@@ -14,8 +15,9 @@ import yaml
 from conftest import TINY_AGENT, clean_environment
 from tunings import ENT_COEF, MAX_HALTS, SHARED, STUDY, changed
 
+from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.study.trials import Outcome, open_arms
-from sheeprl_dnp.study.tune import TrialRuns
+from sheeprl_dnp.study.tune import TrialRuns, held
 from sheeprl_dnp.study.tuned_arms import tuned_arms
 from sheeprl_dnp.study.tuning import Tuning
 
@@ -37,6 +39,14 @@ def test_a_trial_that_ended_before_it_was_told_is_told_and_not_run_again(
         "Dreamer V3 trial 0: success 0.5 (1 of 2 trials have ended)",
         "D&P trial 0: failed: a reason (2 of 2 trials have ended)",
     ]
+
+
+def test_a_folder_is_tuned_by_one_process_at_a_time(tmp_path: Path) -> None:
+    with held(tmp_path / "t"), pytest.raises(ConfigError, match="another process is at this tuning"):
+        with held(tmp_path / "t"):
+            pass
+    with held(tmp_path / "t"), (tmp_path / "t" / "lock").open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def tune_command(folder: Path) -> subprocess.Popen[str]:
