@@ -47,10 +47,11 @@ def measured(evaluation: Record, objective: str | None) -> tuple[str, float]:
         ConfigError: there is no such objective.
     """
     whole = pd.json_normalize({key: value for key, value in evaluation.items() if key != "episodes"})
-    episodes = pd.DataFrame(evaluation["episodes"]).dropna(axis="columns")
-    values = {name: float(column[0]) for name, column in whole.select_dtypes("number").items()}
-    for name, column in episodes.select_dtypes(["number", "bool"]).items():
-        values.setdefault(name, fmean(column))
+    values = {str(name): float(column[0]) for name, column in whole.select_dtypes("number").items()}
+    episodes = evaluation["episodes"]
+    for key in episodes[0]:
+        if all(isinstance(episode.get(key), bool | int | float) for episode in episodes):
+            values.setdefault(key, fmean(float(episode[key]) for episode in episodes))
     name = objective or ("success" if "success" in values else "return")
     if name not in values:
         raise ConfigError(f"`objective={name}` is not measured here: it must be one of {', '.join(values)}.")

@@ -40,9 +40,10 @@ def find_file(name: str, named: Mapping[str, Path], folder: Path = Path()) -> Pa
 
 
 def find_plan(name: str, folder: Path = Path()) -> Plan | None:
-    """
+    """The plan in the file that `find_file` finds; None if it finds none.
+
     Raises:
-        ConfigError: the file, see `find_file`, can't be read, or isn't a plan.
+        ConfigError: the file can't be read, or isn't a plan.
     """
     path = find_file(name, PLANS, folder)
     return read_plan(path) if path else None

@@ -1,5 +1,7 @@
 """What a trial is worth."""
 
+import math
+
 import pytest
 
 from sheeprl_dnp.runs import ConfigError
@@ -19,5 +21,9 @@ def test_the_objective_is_success_or_else_the_return_or_what_is_asked_for() -> N
     assert measured({"episodes": SOLVED}, None) == ("success", 0.5)
     assert measured(EVALUATION, "length") == ("length", 3.5)
     assert measured(EVALUATION, "success_rates.collect_coal") == ("success_rates.collect_coal", 25.0)
+    diverged = {"episodes": [{"return": math.nan, "depth": None}, {"return": 1.0, "depth": 2}]}
+    assert math.isnan(measured(diverged, None)[1])
+    with pytest.raises(ConfigError, match="must be one of return"):
+        measured(diverged, "depth")
     with pytest.raises(ConfigError, match="`objective=room` is not measured here: it must be one of mean_return, "):
         measured(EVALUATION, "room")
