@@ -9,19 +9,8 @@ from matplotlib.figure import Figure
 
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
 from sheeprl_dnp.envs.crafter_score import PREFIX
+from sheeprl_dnp.report import plotting as plot
 from sheeprl_dnp.report.measures import flops_at
-from sheeprl_dnp.report.plotting import (
-    BESIDE,
-    GREY,
-    bars,
-    by_arm,
-    dodged,
-    in_thousands,
-    legend,
-    new_figure,
-    ordered_style,
-    titled,
-)
 from sheeprl_dnp.report.results import DREAM, FORCED, Results
 from sheeprl_dnp.report.tables import TRAINING
 from sheeprl_dnp.studies import OWN_RULE
@@ -68,11 +57,11 @@ def forced_steps(results: Results) -> Figure | None:
     at = steps.reindex(pd.MultiIndex.from_frame(returns[["rule", "arm"]])).to_numpy()
     returns = returns.assign(x=returns["number"].fillna(pd.Series(at)))
     dreams = DREAM in set(returns["kind"])
-    figure, [panels] = new_figure(max(6, 3.6 * len(arms)), 4.4, 1, len(arms), sharey=True)
-    for panel, arm in titled(panels, arms):
-        [(_, own, style)] = by_arm(results.arms, returns[returns["arm"] == arm])
+    figure, [panels] = plot.new_figure(max(6, 3.6 * len(arms)), 4.4, 1, len(arms), sharey=True)
+    for panel, arm in plot.titled(panels, arms):
+        [(_, own, style)] = plot.by_arm(results.arms, returns[returns["arm"] == arm])
         for kind, points in own.groupby("kind", observed=True):
-            bars(panel, points["x"], points, **style | SERIES[kind] | {"label": None})
+            plot.bars(panel, points["x"], points, **style | SERIES[kind] | {"label": None})
         _level_of_first(panel, results)
         _mark_trained_steps(panel, results, arm)
         panel.set_xlabel("ponder steps, or actions dreamed of" if dreams else "ponder steps of each action")
@@ -81,14 +70,14 @@ def forced_steps(results: Results) -> Figure | None:
     panels[0].set_ylabel(RETURN)
     for kind in (kind for kind in SERIES if kind in set(returns["kind"])):
         panels[0].plot([], [], **{"color": "#999999", "marker": "o"} | SERIES[kind])
-    legend(figure, panels[0])
+    plot.legend(figure, panels[0])
     return figure
 
 
 def _level_of_first(axes: Axes, results: Results) -> None:
     """The first arm, for comparison, where it doesn't ponder."""
     first = results.study.first
-    for arm, own, style in by_arm(results.arms, results.rows("return", rule=OWN_RULE, arm=first)):
+    for arm, own, style in plot.by_arm(results.arms, results.rows("return", rule=OWN_RULE, arm=first)):
         if arm not in results.study.trained_steps:
             axes.axhline(own["value"].item(), color=style["color"], linestyle="--", label=f"{arm} (does not ponder)")
             axes.axhspan(own["low"].item(), own["high"].item(), color=style["color"], alpha=0.12, linewidth=0)
@@ -97,9 +86,9 @@ def _level_of_first(axes: Axes, results: Results) -> None:
 def _mark_trained_steps(axes: Axes, results: Results, arm: str) -> None:
     """A line at the N that an agent was trained with."""
     if steps := results.study.trained_steps.get(arm):
-        axes.axvline(steps, color=GREY, linestyle=":", linewidth=1.2, zorder=0)
+        axes.axvline(steps, color=plot.GREY, linestyle=":", linewidth=1.2, zorder=0)
         where: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-        axes.annotate(f"N = {steps} in training", (steps, 1), xytext=(4, -10), fontsize=8, color=GREY, **where)
+        axes.annotate(f"N = {steps} in training", (steps, 1), xytext=(4, -10), fontsize=8, color=plot.GREY, **where)
 
 
 def forced_steps_by_difficulty(results: Results) -> Figure | None:
@@ -109,15 +98,15 @@ def forced_steps_by_difficulty(results: Results) -> Figure | None:
     arms = forced["arm"].sort_values().unique()
     if forced.empty:
         return None
-    figure, [panels] = new_figure(max(6.5, 4.2 * len(arms)), 4.4, 1, len(arms), sharey=True)
-    for panel, arm in titled(panels, arms):
+    figure, [panels] = plot.new_figure(max(6.5, 4.2 * len(arms)), 4.4, 1, len(arms), sharey=True)
+    for panel, arm in plot.titled(panels, arms):
         levels = forced[forced["arm"] == arm].groupby("difficulty")
         for index, (level, points) in enumerate(levels):
-            bars(panel, points["number"], points, **ordered_style(index, levels.ngroups), label=f"{level:g}")
+            plot.bars(panel, points["number"], points, **plot.ordered_style(index, levels.ngroups), label=f"{level:g}")
         _mark_trained_steps(panel, results, arm)
         panel.set(xlabel="ponder steps of each action", xticks=sorted(forced["number"].unique()))
     panels[0].set_ylabel(RETURN)
-    panels[-1].legend(**BESIDE, title="difficulty")
+    panels[-1].legend(**plot.BESIDE, title="difficulty")
     return figure
 
 
@@ -129,16 +118,16 @@ def difficulty(results: Results) -> Figure | None:
     measures = results.told_apart
     if not measures:
         return None
-    figure, [panels] = new_figure(4.6 * len(measures), 4.6, 1, len(measures))
+    figure, [panels] = plot.new_figure(4.6 * len(measures), 4.6, 1, len(measures))
     worlds = results.counts.groupby("difficulty")["worlds"].agg(["min", "max"])
     for panel, measure in zip(panels, measures, strict=True):
-        for arm, points, style in by_arm(results.arms, results.rows(measure, by=("difficulty",), rule=OWN_RULE)):
-            bars(panel, dodged(points["difficulty"], results.arms, arm, 0.06), points, **style)
+        for arm, points, style in plot.by_arm(results.arms, results.rows(measure, by=("difficulty",), rule=OWN_RULE)):
+            plot.bars(panel, plot.dodged(points["difficulty"], results.arms, arm, 0.06), points, **style)
         panel.set(xlabel=f"difficulty of the episode (number of {results.study.kind_of_world})", ylabel=PANELS[measure])
         if len(worlds) <= TICKS:
             panel.set_xticks(worlds.index, [_level(*row) for row in worlds.itertuples()])
     figure.suptitle("Frozen policy: mean over seeds, 95 % interval", fontsize=10)
-    legend(figure, panels[0])
+    plot.legend(figure, panels[0])
     return figure
 
 
@@ -157,25 +146,25 @@ def cost(results: Results) -> Figure | None:
     if not costs:
         return None
     forced = returns[returns["kind"] == FORCED]
-    figure, [panels] = new_figure(4.6 * len(costs), 4.8, 1, len(costs), sharey=True)
+    figure, [panels] = plot.new_figure(4.6 * len(costs), 4.8, 1, len(costs), sharey=True)
     for panel, key in zip(panels, costs, strict=True):
         label, scale = COSTS[key]
-        for arm, own, style in by_arm(results.arms, returns[returns["rule"] == OWN_RULE]):
+        for arm, own, style in plot.by_arm(results.arms, returns[returns["rule"] == OWN_RULE]):
             seeds = runs.loc[arm, [key, name]].dropna() * [scale, 1]
             if len(seeds):
                 panel.plot(*seeds.to_numpy().T, **style | {"label": None}, linestyle="none", markersize=4, alpha=0.45)
-                bars(panel, [seeds[key].mean()], own, linestyle="none", mec="black", **style)
+                plot.bars(panel, [seeds[key].mean()], own, linestyle="none", mec="black", **style)
             if key == "flops_per_action":
                 points, per_action = forced[forced["arm"] == arm], results.study.of_arm(key)[arm]
                 x = [flops_at(per_action, number) for number in points["number"]]
                 panel.plot(x, points["value"], color=style["color"], linestyle="--", linewidth=1)
         panel.set(xlabel=label, xlim=(0, 1.05 * panel.dataLim.x1))
         if scale == 1:
-            in_thousands(panel)
+            plot.in_thousands(panel)
     panels[0].set_ylabel(RETURN)
     if len(forced):
         panels[0].plot([], [], color="#999999", linestyle="--", linewidth=1, label="forced ponder steps")
-    legend(figure, panels[0])
+    plot.legend(figure, panels[0])
     return figure
 
 
@@ -188,15 +177,15 @@ def success_rates(results: Results) -> Figure | None:
         return None
     first = rates[(rates["rule"] == parts[0]) & (rates["arm"] == rates["arm"].iloc[0])].sort_values("value")
     rows = pd.Series(np.arange(len(first)), first["measure"])
-    figure, [panels] = new_figure(12, 9, 1, len(parts), sharey=True)
+    figure, [panels] = plot.new_figure(12, 9, 1, len(parts), sharey=True)
     for panel, part in zip(panels, parts, strict=True):
-        for arm, own, style in by_arm(results.arms, rates[rates["rule"] == part]):
-            y = dodged(own["measure"].map(rows), results.arms, arm, -0.8 / (len(results.arms) + 1))
-            bars(panel, y, own, flat=True, **style, linestyle="none")
+        for arm, own, style in plot.by_arm(results.arms, rates[rates["rule"] == part]):
+            y = plot.dodged(own["measure"].map(rows), results.arms, arm, -0.8 / (len(results.arms) + 1))
+            plot.bars(panel, y, own, flat=True, **style, linestyle="none")
         panel.set_xscale("symlog", linthresh=1, linscale=0.5)
         panel.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
         panel.set(xlim=(-0.2, 130), ylim=(-0.6, len(rows) - 0.4), title=PARTS[part])
         panel.set_xlabel("success rate (% of episodes)")
     panels[0].set_yticks(rows, [name.removeprefix(PREFIX).replace("_", " ") for name in rows.index])
-    legend(figure, panels[0])
+    plot.legend(figure, panels[0])
     return figure

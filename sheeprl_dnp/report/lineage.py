@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from itertools import combinations, takewhile
+from itertools import accumulate, combinations
+from operator import and_, eq
 from pathlib import Path
 
 from sheeprl_dnp.episodes import resume_checkpoint, resumed_from, versions
@@ -64,13 +65,9 @@ def _resumed_version(version: Path, known: Iterable[Path]) -> Path | None:
     saved_by, others = path.parents[1], [other for other in known if other != version]
     if path.is_file():
         return next((other for other in others if other.resolve() == saved_by.resolve()), None)
-    names = {other: _names_in_common(other.resolve(), saved_by) for other in others}
+    # How many of their last names are the same
+    last = saved_by.parts[::-1]
+    names = {other: sum(accumulate(map(eq, other.resolve().parts[::-1], last), and_)) for other in others}
     closest = [other for other, count in names.items() if count == max(names.values()) > 1]
     own = version.with_name(saved_by.name)
     return closest[0] if len(closest) == 1 else own if own in others else None
-
-
-def _names_in_common(path: Path, other: Path) -> int:
-    """How many of their last names are the same."""
-    pairs = zip(reversed(path.parts), reversed(other.parts), strict=False)
-    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))

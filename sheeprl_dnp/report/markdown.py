@@ -5,14 +5,13 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from sheeprl_dnp.report import configuration
+from sheeprl_dnp.report.configuration import compared_seeds, differences
 from sheeprl_dnp.report.records import LEFT_OUT
 from sheeprl_dnp.report.results import DREAM, FORCED, Results, rules_of
 from sheeprl_dnp.report.tables import TRAINING, run_names
 from sheeprl_dnp.studies import OWN_RULE
 
 NONE = "–"  # noqa: RUF001
-PAIRS = "Return of an episode, frozen policy"
 BY_DIFFICULTY = {  # headings
     "return": "return of an episode",
     "success": "success",
@@ -39,28 +38,11 @@ def markdown(results: Results, captions: dict[str, str]) -> str:
     loader = PackageLoader("sheeprl_dnp.report", ".")
     environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.filters["table"] = table
-    fewest = results.runs.get(f"{TRAINING}_episodes", pd.Series(dtype=float)).min()
-    configs = results.configurations
-    return environment.get_template("report.md.jinja").render(
-        results=results,
-        study=results.study,
-        captions=captions,
-        cells=lambda *keys: cells(results, *keys),
-        lengths=sorted(results.study.finished["steps"].astype(int).unique()),
-        fewest=0 if pd.isna(fewest) else int(fewest),
-        unpaired=unpaired(results),
-        pairs=pairs_tables(results),
-        rules=rules_table(results),
-        gains=gains_table(results),
-        levels=difficulty_table(results),
-        correlations=correlations(results),
-        elsewhere={name: elsewhere_tables(there) for name, there in results.elsewhere.items()},
-        compared=configuration.compared_seeds(configs),
-        left_out=LEFT_OUT,
-        without=[arm for arm in results.arms if arm not in configs.index.get_level_values("arm")],
-        differences=configuration.differences(configs),
-        machines=machines(results),
-    )
+    tables = (pairs_tables, rules_table, gains_table, difficulty_table, correlations)
+    environment.globals |= {
+        made.__name__: made for made in (cells, unpaired, machines, compared_seeds, differences, *tables)
+    }
+    return environment.get_template("report.md.jinja").render(results=results, captions=captions, left_out=LEFT_OUT)
 
 
 def table(cells: pd.DataFrame) -> str:
@@ -123,7 +105,7 @@ def pairs_tables(results: Results) -> dict[str, pd.DataFrame]:
     hardest = frozen["difficulty"].max()
     compared = {
         "Score of the training episodes (%)": results.rows("score", statistic="difference", rule=TRAINING),
-        PAIRS: results.rows("return", statistic="difference", rule=OWN_RULE),
+        "Return of an episode, frozen policy": results.rows("return", statistic="difference", rule=OWN_RULE),
     }
     if results.counts.index.unique("difficulty").size > 1:
         title = f"Return of an episode of the highest difficulty, {hardest:g}, frozen policy"
@@ -143,17 +125,6 @@ def rules_table(results: Results, alone: bool = False) -> pd.DataFrame:
     names = {arm: f"{arm} (trained with N = {results.study.trained_steps.get(arm, 1)})" for arm in results.arms}
     found = shown.pivot(index="arm", columns="label", values="text").rename(index=names)
     return found[list(dict.fromkeys(shown["label"]))]
-
-
-def elsewhere_tables(results: Results) -> dict[str, pd.DataFrame]:
-    """Of the frozen policies in another environment, by their titles."""
-    tables = {
-        "Return": rules_table(results, alone=True),
-        "The arm of the line less that of the column": pairs_tables(results).get(PAIRS, pd.DataFrame()),
-        "What the one brings over the other": gains_table(results),
-        "By difficulty of the episode": difficulty_table(results),
-    }
-    return {title: cells for title, cells in tables.items() if len(cells)}
 
 
 def gains_table(results: Results) -> pd.DataFrame:
@@ -183,17 +154,12 @@ def difficulty_table(results: Results) -> pd.DataFrame:
     return cells
 
 
-def correlations(results: Results) -> dict[str, str]:
-    """By arm, of those whose episodes have a difficulty."""
-    runs = results.rows("return", rule=OWN_RULE).set_index("arm")["n"]
-    said: dict[str, list[str]] = {arm: [] for arm in results.arms if arm in results.counts.index.unique("arm")}
-    for measure, name in CORRELATIONS.items():
-        for _, rho in texts(results.rows(measure, rule=OWN_RULE)).iterrows():
-            all_of = runs[rho["arm"]]
-            few = f" ({rho['n']:.0f} of {all_of:.0f} runs)" if rho["n"] < all_of else ""
-            said[rho["arm"]].append(f"{rho['text']} {name}{few}")
-    undefined = "not defined, since the ponder steps or the difficulties never vary"
-    return {arm: "; ".join(parts) or undefined for arm, parts in said.items()}
+def correlations(results: Results) -> pd.DataFrame:
+    """Of ponder steps with difficulty, by arm and `name`, with the number of `runs` of the arm."""
+    runs = results.rows("return", rule=OWN_RULE).set_index("arm")["n"].rename("runs")
+    found = texts(results.rows(rule=OWN_RULE)).join(runs, on="arm")
+    names = pd.Series(CORRELATIONS, name="name")
+    return names.to_frame().join(found.set_index("measure"), how="inner")
 
 
 def machines(results: Results) -> dict[str, str]:

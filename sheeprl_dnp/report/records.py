@@ -99,7 +99,7 @@ def read_run(run: Run, plan: Plan) -> tuple[list[tuple[str, pd.DataFrame]], list
     config = part("config.yaml", newest_config)
     row = _finished(run).model_dump() | _configuration(config or {})
     row |= part("costs.json", _costs) or {}
-    row |= part("attempt_<n>.json", _attempts) or {}
+    row |= part("attempt_<n>.json", _times) or {}
     tables = [("runs", pd.DataFrame([row]))]
     tables += [("training", part(FILE_NAME, _episodes)), ("metrics", part("metrics.csv", _metrics))]
     for played in plan.evaluations.of(config["algo"] if config else None):
@@ -161,15 +161,15 @@ def _costs(run: Run) -> dict[str, Any]:
     }
 
 
-def load_attempts(run: Run) -> list[Attempt]:
-    """The attempts at a run, the first first; for errors see `tried`."""
+def _attempts(run: Run) -> list[Attempt]:
+    """Those at a run, the first first."""
     names = sorted((path.name for path in run.folder.glob("attempt_*.json")), key=lambda name: int(name[8:-5]))
     return [check(Attempt, run.load(name)) for name in names]
 
 
-def _attempts(run: Run) -> dict[str, Any]:
-    """Times are sums over the attempts, unknown if one of them doesn't say."""
-    attempts = load_attempts(run)
+def _times(run: Run) -> dict[str, Any]:
+    """Sums over the attempts, unknown if one of them doesn't say, and the machines."""
+    attempts = _attempts(run)
     times = pd.DataFrame([attempt.model_dump(include={"wall_s", "cpu_s"}) for attempt in attempts], dtype=float)
     machines = dict.fromkeys(attempt.description for attempt in attempts)
     return {**times.sum(skipna=False), "machines": " | ".join(machines) or None}
@@ -229,20 +229,18 @@ def _unfinished(run: Run) -> str | None:
         _, error = tried(_finished, run)
         return f"corrupt: `finished.json` can't be read ({describe(error)})" if error else None
     progress, error = tried(_progress, run)
-    progress = progress or f"how far it came is unknown ({describe(error)})"
-    return f"unfinished: {progress}; {_last_attempt(run)}"
+    attempts, _ = tried(_attempts, run)
+    if not attempts:
+        last = "there is no record of an attempt"
+    elif attempts[-1].exit is None:
+        last = "its last attempt is still running or was killed"
+    elif attempts[-1].exit:
+        last = f"its last attempt ended with exit code {attempts[-1].exit}"
+    else:
+        last = "its training has ended, its evaluation has not"
+    return f"unfinished: {progress or f'how far it came is unknown ({describe(error)})'}; {last}"
 
 
 def _progress(run: Run) -> str:
     episodes, total = read_episodes(run.folder), newest_config(run)["algo"]["total_steps"]
     return f"its last episode ended at step {episodes[-1]['step'] if episodes else 0:,} of {total:,}"
-
-
-def _last_attempt(run: Run) -> str:
-    attempts, _ = tried(load_attempts, run)
-    if not attempts:
-        return "there is no record of an attempt"
-    if attempts[-1].exit is None:
-        return "its last attempt is still running or was killed"
-    failed = f"its last attempt ended with exit code {attempts[-1].exit}"
-    return failed if attempts[-1].exit else "its training has ended, its evaluation has not"

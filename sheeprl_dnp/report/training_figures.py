@@ -9,19 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sheeprl_dnp.envs.crafter_score import BUDGET
+from sheeprl_dnp.report import plotting as plot
 from sheeprl_dnp.report.measures import MASS, bin_size, flops_by_step
-from sheeprl_dnp.report.plotting import (
-    BESIDE,
-    COLOURS,
-    GREY,
-    band,
-    by_arm,
-    in_thousands,
-    legend,
-    new_figure,
-    ordered_style,
-    titled,
-)
 from sheeprl_dnp.report.results import Results
 from sheeprl_dnp.report.tables import TRAINING
 
@@ -34,8 +23,8 @@ REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 COLUMNS = 3  # of panels, at most
 PONDERED: dict[str, dict[str, Any]] = {  # of the ponder steps of an action
-    "expected_steps": {"color": COLOURS[0], "marker": "o", "label": "expected, in imagination"},
-    "player_steps": {"color": COLOURS[1], "marker": "s", "label": "taken by the player"},
+    "expected_steps": {"color": plot.COLOURS[0], "marker": "o", "label": "expected, in imagination"},
+    "player_steps": {"color": plot.COLOURS[1], "marker": "s", "label": "taken by the player"},
 }
 
 
@@ -54,7 +43,7 @@ def learning_curves(results: Results) -> Figure | None:
     if curves.empty:
         return None
     knows_flops = len(results.rows("training_flops")) > 0
-    figure, [panels] = new_figure(6 + 5 * knows_flops, 4.8, 1, 1 + knows_flops, sharey=True)
+    figure, [panels] = plot.new_figure(6 + 5 * knows_flops, 4.8, 1, 1 + knows_flops, sharey=True)
     for by_flops, panel in enumerate(panels):
         _draw(panel, results, curves, by_flops=bool(by_flops))
     if study.plays_crafter and study.budget == BUDGET:
@@ -65,7 +54,7 @@ def learning_curves(results: Results) -> Figure | None:
     updates = "; dashed: another number of gradient steps" if _updates(results).nunique() > 1 else ""
     title = f"Training episodes by bins of {bin_size(study.budget):,} steps"
     figure.suptitle(f"{title}: mean over seeds, 95 % interval{updates}", fontsize=10)
-    legend(figure, panels[0])
+    plot.legend(figure, panels[0])
     return figure
 
 
@@ -77,7 +66,7 @@ def learning_curves_by_difficulty(results: Results) -> Figure | None:
         return None
     columns = min(levels.ngroups, COLUMNS)
     rows = -(-levels.ngroups // columns)
-    figure, axes = new_figure(4 * columns, 3.4 * rows + 0.8, rows, columns, sharey=True)
+    figure, axes = plot.new_figure(4 * columns, 3.4 * rows + 0.8, rows, columns, sharey=True)
     for panel, (level, points) in zip(axes.flat, levels, strict=False):
         _draw(panel, results, points)
         panel.set(title=f"difficulty {level:g}")
@@ -85,18 +74,18 @@ def learning_curves_by_difficulty(results: Results) -> Figure | None:
         panel.set_visible(False)
     for panel in axes[:, 0]:
         panel.set_ylabel("return of a training episode")
-    legend(figure, axes[0, 0])
+    plot.legend(figure, axes[0, 0])
     return figure
 
 
 def _draw(axes: Axes, results: Results, curves: pd.DataFrame, by_flops: bool = False) -> None:
     """Dashed: an arm with another number of gradient steps than the first one."""
     updates = _updates(results)
-    for arm, points, style in by_arm(results.arms, curves):
+    for arm, points, style in plot.by_arm(results.arms, curves):
         x = flops_by_step(results.study, arm, results.runs.loc[arm], points["step"]) if by_flops else points["step"]
-        band(axes, x, points, **style, linestyle="--" if updates.get(arm, 1) != 1 else "-")
+        plot.band(axes, x, points, **style, linestyle="--" if updates.get(arm, 1) != 1 else "-")
     axes.set(xlabel="FLOPs of the training until then" if by_flops else "environment steps", xlim=(0, None))
-    in_thousands(axes)
+    plot.in_thousands(axes)
 
 
 def _updates(results: Results) -> pd.Series:
@@ -112,24 +101,24 @@ def halting(results: Results) -> Figure | None:
     arms = rows["arm"].sort_values().unique()
     if rows.empty:
         return None
-    figure, axes = new_figure(3.5 + 4 * len(arms), 6.5, 2, len(arms), sharex=True, sharey="row")
-    for (above, arm), below in zip(titled(axes[0], arms), axes[1], strict=True):
+    figure, axes = plot.new_figure(3.5 + 4 * len(arms), 6.5, 2, len(arms), sharex=True, sharey="row")
+    for (above, arm), below in zip(plot.titled(axes[0], arms), axes[1], strict=True):
         own = rows[rows["arm"] == arm].pivot(index="step", columns="measure", values="value")
         _halt_mass(above, own.filter(like=MASS), results.study.prior[arm])
         _ponder_steps(below, rows[rows["arm"] == arm], own, results.study.prior[arm])
         below.set_xlabel("environment steps")
-        in_thousands(below)
+        plot.in_thousands(below)
     axes[0, 0].set_ylabel("probability to halt")
     axes[1, 0].set_ylabel("ponder steps of an action")
-    axes[0, -1].legend(**BESIDE, title="at ponder step", reverse=True)
-    axes[1, -1].legend(**BESIDE)
+    axes[0, -1].legend(**plot.BESIDE, title="at ponder step", reverse=True)
+    axes[1, -1].legend(**plot.BESIDE)
     return figure
 
 
 def _halt_mass(axes: Axes, masses: pd.DataFrame, prior: list[float]) -> None:
     """Stacked, with dashed lines where the stack of the prior has its borders."""
     masses = masses.dropna()
-    colours = [ordered_style(index, masses.shape[1])["color"] for index in range(masses.shape[1])]
+    colours = [plot.ordered_style(index, masses.shape[1])["color"] for index in range(masses.shape[1])]
     labels = [str(int(name.removeprefix(MASS))) for name in masses]
     axes.stackplot(masses.index, masses.T.to_numpy(), colors=colours, labels=labels, edgecolor="white", linewidth=0.5)
     for border, label in zip(np.cumsum(prior)[:-1], ["prior", *[None] * len(prior)], strict=False):
@@ -141,10 +130,10 @@ def _ponder_steps(axes: Axes, rows: pd.DataFrame, means: pd.DataFrame, prior: li
     spread = [means[name].dropna() for name in means if name.startswith("expected_steps_p")]
     if spread:
         style: dict[str, Any] = {"alpha": 0.15, "linewidth": 0, "label": "10 to 90 % of the states"}
-        axes.fill_between(spread[0].index, *spread, color=COLOURS[0], **style)
+        axes.fill_between(spread[0].index, *spread, color=plot.COLOURS[0], **style)
     for name in (name for name in PONDERED if name in means):
         points = rows[rows["measure"] == name]
-        band(axes, points["step"], points, **PONDERED[name])
+        plot.band(axes, points["step"], points, **PONDERED[name])
     mean = np.dot(prior, range(1, len(prior) + 1))
-    axes.axhline(mean, color=GREY, linestyle="--", linewidth=1, label="mean of the prior")
+    axes.axhline(mean, color=plot.GREY, linestyle="--", linewidth=1, label="mean of the prior")
     axes.set_ylim(1, len(prior))
