@@ -9,6 +9,7 @@
 
 import numpy as np
 import pandas as pd
+from pandas.api.typing import DataFrameGroupBy
 
 from sheeprl_dnp.envs.crafter_score import PREFIX, score
 from sheeprl_dnp.report.score import unlocked
@@ -42,14 +43,15 @@ def values(study: Study) -> pd.DataFrame:
 
 def of_episodes(episodes: pd.DataFrame) -> pd.DataFrame:
     """How many there are and their means, by rule, for all of them and for each difficulty."""
-    groups = _with_all(episodes).groupby([*RUN, "rule", "difficulty"], observed=True, dropna=False)
     known = [name for name in EPISODE if name in episodes]
+    groups = _groups(episodes)
     return _long(groups[known].agg(lambda column: column.astype(float).mean()).assign(episodes=groups.size()))
 
 
-def _with_all(episodes: pd.DataFrame) -> pd.DataFrame:
-    """Each episode twice, under its difficulty and under NaN, which stands for all."""
-    return pd.concat([episodes.assign(difficulty=np.nan), episodes.dropna(subset="difficulty")], ignore_index=True)
+def _groups(episodes: pd.DataFrame, *keys: str) -> DataFrameGroupBy:
+    """By run, rule and difficulty (NaN: all of them), and by other keys."""
+    both = pd.concat([episodes.assign(difficulty=np.nan), episodes.dropna(subset="difficulty")], ignore_index=True)
+    return both.groupby([*RUN, "rule", "difficulty", *keys], observed=True, dropna=False)
 
 
 def _long(table: pd.DataFrame) -> pd.DataFrame:
@@ -72,9 +74,8 @@ def learning_curves(study: Study) -> pd.DataFrame:
     """The return of the training episodes, of Crafter the official reward (achievements - 0.9), by bins of steps."""
     episodes = study.by_rule(TRAINING)
     reward = unlocked(episodes).sum(axis=1) - 0.9 if study.plays_crafter else episodes["return"]
-    points = _with_all(binned(episodes.assign(learning_curve=reward), study.budget))
-    groups = points.groupby([*RUN, "rule", "difficulty", "step"], observed=True, dropna=False)
-    return _long(groups[["learning_curve"]].mean())
+    points = binned(episodes.assign(learning_curve=reward), study.budget)
+    return _long(_groups(points, "step")[["learning_curve"]].mean())
 
 
 def halting(study: Study) -> pd.DataFrame:
@@ -92,11 +93,12 @@ def of_achievements(study: Study) -> pd.DataFrame:
     training = study.by_rule(TRAINING)
     last = training[training["step"] > (1 - LAST_PART) * study.budget].assign(rule=f"{TRAINING}_last_part")
     episodes = pd.concat([study.episodes, last])
-    groups = unlocked(episodes).groupby([episodes[key] for key in (*RUN, "rule")], observed=True)
-    rates = 100 * groups.mean().add_prefix(PREFIX)
-    runs = training.groupby([*RUN, "rule"], observed=True)
-    equal = [runs.apply(_score_of, episodes=runs.size().min()).rename("score_of_equal_episodes").to_frame()]
-    return pd.concat(map(_long, [rates.assign(score=score(rates.to_numpy())), *(equal if len(training) else [])]))
+    rates = 100 * unlocked(episodes).groupby([episodes[key] for key in (*RUN, "rule")], observed=True).mean()
+    equal = pd.DataFrame()
+    if len(training):
+        runs = training.groupby([*RUN, "rule"], observed=True)
+        equal = runs.apply(_score_of, episodes=runs.size().min()).rename("score_of_equal_episodes").to_frame()
+    return pd.concat(map(_long, [rates.add_prefix(PREFIX).assign(score=score(rates.to_numpy())), equal]))
 
 
 def _score_of(run: pd.DataFrame, episodes: int) -> float:

@@ -15,24 +15,23 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
-BATCH = 500  # resamples of many rows that are held at once
 ESTIMATE = ["value", "low", "high", "n"]
 
 
 def mean(samples: pd.DataFrame) -> pd.DataFrame:
     """The mean of each row over the seeds, its columns, that have a value; rows without any are left out."""
-    return _of_rows(samples, np.mean)
+    return _of_rows(samples, lambda x: x.mean(-1))
 
 
 def interquartile_mean(samples: pd.DataFrame) -> pd.DataFrame:
     """The mean of each row without its lowest and highest quarter, rounded down: fewer than 4 points lose none."""
-    return _of_rows(samples, lambda x, axis: stats.trim_mean(x, 0.25, axis=axis))
+    return _of_rows(samples, lambda x: stats.trim_mean(x, 0.25, axis=-1))
 
 
 def probability_of_improvement(sample: pd.Series, baseline: pd.Series) -> pd.Series:
     """`P(X > Y) + P(X = Y) / 2` of a point X of the sample and a point Y of the baseline."""
     x, y = (points.dropna().to_numpy(float) for points in (sample, baseline))
-    return pd.Series([*_bootstrap((x, y), _improvement), min(len(x), len(y))], ESTIMATE)
+    return pd.Series(_bootstrap(_improvement, x, y), ESTIMATE)
 
 
 def difference(sample: pd.Series, baseline: pd.Series) -> pd.Series:
@@ -65,36 +64,22 @@ def spearman_of_means(x: pd.Series, groups: pd.Series) -> float:
 
 
 def _of_rows(samples: pd.DataFrame, statistic: Callable[..., np.ndarray]) -> pd.DataFrame:
-    known, found = samples.dropna(how="all"), [pd.DataFrame(columns=ESTIMATE, dtype=float)]
-    for n, rows in known.groupby(known.count(axis=1)):
-        points = rows.to_numpy(float)[rows.notna()].reshape(len(rows), n)
-        estimates = np.column_stack([*_bootstrap((points,), statistic, BATCH), np.full(len(rows), n)])
-        found.append(pd.DataFrame(estimates, rows.index, ESTIMATE))
-    return pd.concat(found[len(found) > 1 :]).reindex(known.index)
+    known = samples.dropna(how="all")
+    found = [_bootstrap(statistic, row[~np.isnan(row)]) for row in known.to_numpy(float)]
+    return pd.DataFrame(found, known.index, ESTIMATE, dtype=float)
 
 
-def _bootstrap(
-    samples: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], batch: int | None = None
-) -> tuple[np.ndarray, ...]:
-    """A statistic of samples, [..., points] each, all rows resampled alike: its value and its interval, [...] each."""
-    value = statistic(*samples, axis=-1)
-    if min(sample.shape[-1] for sample in samples) == 1:
-        return value, np.full_like(value, np.nan), np.full_like(value, np.nan)
-    interval = stats.bootstrap(
-        samples,
-        statistic,
-        n_resamples=RESAMPLES,
-        batch=batch,
-        vectorized=True,
-        axis=-1,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return value, interval.low, interval.high
+def _bootstrap(statistic: Callable[..., np.ndarray], *samples: np.ndarray) -> tuple[float, float, float, int]:
+    """An estimate of a statistic of samples, which it takes as [..., points] each."""
+    value, n = float(statistic(*samples)), min(map(len, samples))
+    if n == 1:
+        return value, np.nan, np.nan, n
+    rng = np.random.default_rng(0)
+    resamples = [sample[rng.integers(len(sample), size=(RESAMPLES, len(sample)))] for sample in samples]
+    low, high = np.quantile(statistic(*resamples), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return value, low, high, n
 
 
-def _improvement(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
-    # [..., points of x, points of y]
-    x, y = np.moveaxis(x, axis, -1)[..., :, None], np.moveaxis(y, axis, -1)[..., None, :]
+def _improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    x, y = x[..., :, None], y[..., None, :]  # [..., points of x, points of y]
     return np.asarray(((x > y) + (x == y) / 2).mean((-2, -1)))
