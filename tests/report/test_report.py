@@ -243,7 +243,7 @@ def test_help_explains_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     usage = " ".join(capsys.readouterr().out.split())
-    assert "scripts/report [-h] [--output FOLDER] STUDY" in usage and "95 % intervals" in usage
+    assert "scripts/report [-h] [--output FOLDER] STUDY" in usage and "95% intervals" in usage
     assert "default: STUDY/report" in usage
 
 
