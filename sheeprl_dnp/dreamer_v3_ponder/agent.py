@@ -25,7 +25,7 @@ from torch.distributions import Distribution
 
 from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, check_actions
 from sheeprl_dnp.dreamer_v3_ponder.lookahead import Lookahead
-from sheeprl_dnp.dreamer_v3_ponder.parameters import fit_trunk, told_parameters
+from sheeprl_dnp.dreamer_v3_ponder.parameters import described_parameters, fit_trunk
 from sheeprl_dnp.dreamer_v3_ponder.steps import Dream, DreamHalting, Dreams, Refine
 from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, build_moments
 from sheeprl_dnp.halting import halting_head
@@ -256,7 +256,7 @@ def build_agent(
         pondering_actor.load_state_dict(actor_state)
     actor = setup_module(fabric, pondering_actor)
     set_player_actor(fabric, cfg, player, actor.module, player_steps or PonderedSteps())
-    fabric.print(told_parameters(cfg, actions_dim, is_continuous, actor, world_model, critic))
+    fabric.print(described_parameters(cfg, actions_dim, is_continuous, actor, world_model, critic))
     return world_model, actor, critic, target_critic, player
 
 

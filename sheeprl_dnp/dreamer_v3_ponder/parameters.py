@@ -10,8 +10,6 @@ from torch import nn
 from sheeprl_dnp.runs import ConfigError
 
 WIDTH_MULTIPLE = 8  # of which matrix products on a GPU are fast
-
-
 # By what a ponder step does, from D and the vectors of a layer: the weights of its cell and of its halting head
 PONDERING: dict[str, Callable[[int, int], int]] = {
     # One layer from 2D to D, and a head from D to 1
@@ -56,7 +54,7 @@ def dreamer_v3_actor_parameters(cfg: dotdict, actions_dim: Sequence[int], is_con
     return actor_shape(cfg, actions_dim, is_continuous).parameters(actor.dense_units, actor.mlp_layers)
 
 
-def told_parameters(
+def described_parameters(
     cfg: dotdict, actions_dim: Sequence[int], is_continuous: bool, actor: nn.Module, *others: nn.Module
 ) -> str:
     """How many an agent has, beside DreamerV3's."""

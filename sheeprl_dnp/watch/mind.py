@@ -179,7 +179,13 @@ class Mind:
             looks = zip(every.dreams.actions.flatten().tolist(), self._pictures(outcomes[0], sheet), strict=True)
             for step, (action, picture), gain in zip(steps[1:], looks, every.dreams.gains.flatten(), strict=False):
                 step.looked_at = Candidate(self.actions.names[0][action], picture, gain.item())
-        self._add_dreams(halts, latent, sheet)
+        stochastic, recurrent = self._parts(latent)
+        roots = (stochastic.unflatten(-1, (-1, self.rssm.discrete)), recurrent, torch.zeros_like(recurrent[..., :1]))
+        # What the learning would imagine from here, whose first action is that of each of the steps
+        imagined = imagine(self.agent.world_model, self.actor, self.agent.critic, *roots, **self.imagination)
+        for i, step in enumerate(halts):
+            step.dream = self._film(imagined.trajectories[1:, i], imagined.actions[:-1, i], sheet)
+            step.value = imagined.values[-1, i].item()
         return steps
 
     def _ponder_step(self, policy: Sequence[Distribution]) -> PonderStep:
@@ -190,15 +196,6 @@ class Mind:
         samples = base.sample((SAMPLES,))
         moments = (base.mean, base.stddev) if isinstance(base, Normal) else (samples.mean(0), samples.std(0))
         return PonderStep([], list(zip(*(part.flatten().tolist() for part in moments), strict=True)), uncertainty)
-
-    def _add_dreams(self, steps: list[PonderStep], latent: Tensor, sheet: Sheet) -> None:
-        """What the learning would imagine from here, whose first action is that of each of the steps."""
-        stochastic, recurrent = self._parts(latent)
-        roots = (stochastic.unflatten(-1, (-1, self.rssm.discrete)), recurrent, torch.zeros_like(recurrent[..., :1]))
-        imagined = imagine(self.agent.world_model, self.actor, self.agent.critic, *roots, **self.imagination)
-        for i, step in enumerate(steps):
-            step.dream = self._film(imagined.trajectories[1:, i], imagined.actions[:-1, i], sheet)
-            step.value = imagined.values[-1, i].item()
 
     def _film(self, latents: Tensor, actions: Tensor, sheet: Sheet) -> list[Frame]:
         """
