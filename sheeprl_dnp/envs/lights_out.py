@@ -53,7 +53,10 @@ class LightsOut(Puzzle):
         rank: int = 0,
         num_envs: int | None = None,
     ) -> None:
-        check_arguments(size, difficulty, slack)
+        if type(size) is not int or size not in HARDEST:
+            raise ConfigError(f"`env.wrapper.size={size}` must be one of {', '.join(map(str, HARDEST))}.")
+        check_difficulty(difficulty, HARDEST[size], f"on a {size} x {size} board")
+        check_count("slack", slack, 0)
         super().__init__(difficulty, seed, worlds, rank)
         self.size, self.slack = size, slack
         self.effects = press_effects(size)
@@ -136,10 +139,3 @@ def board_number(board: np.ndarray) -> int:
 def worlds_of(board: np.ndarray) -> str:
     """The worlds whose episodes begin with a board: `training`, `validation` or `evaluation`."""
     return kind_of_start(len(board), board_number(board))
-
-
-def check_arguments(size: int, difficulty: Sequence[int], slack: int) -> None:
-    if type(size) is not int or size not in HARDEST:
-        raise ConfigError(f"`env.wrapper.size={size}` must be one of {', '.join(map(str, HARDEST))}.")
-    check_difficulty(difficulty, HARDEST[size], f"on a {size} x {size} board")
-    check_count("slack", slack, 0)

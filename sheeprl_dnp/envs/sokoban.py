@@ -50,7 +50,13 @@ class Sokoban(Puzzle):
         worlds: str = "training",
         rank: int = 0,
     ) -> None:
-        check_arguments(size, boxes, difficulty, max_moves)
+        if type(size) is not int or size not in INNER_WALLS:
+            raise ConfigError(f"`env.wrapper.size={size}` must be one of {', '.join(map(str, INNER_WALLS))}.")
+        if type(boxes) is not int or (size, boxes) not in HARDEST:
+            raise ConfigError(f"`env.wrapper.boxes={boxes}` must be 1 or 2.")
+        where = f"for `env.wrapper.size={size}` and `env.wrapper.boxes={boxes}`"
+        check_difficulty(difficulty, HARDEST[size, boxes], where)
+        check_count("max_moves", max_moves, 1)
         super().__init__(difficulty, seed, worlds, rank)
         self.size, self.boxes, self.most = size, boxes, max_moves
         self.observation_space = gym.spaces.Box(0.0, PRESENT, (4 * (size - 2) ** 2,), np.float32)
@@ -104,13 +110,3 @@ class Sokoban(Puzzle):
         sets = (~room.floor, room.goals, room.boxes, room.player)
         planes = np.array([[places >> cell & 1 for cell in cells] for places in sets]).reshape(4, self.size, self.size)
         return (PRESENT * planes[:, 1:-1, 1:-1].transpose(1, 2, 0).ravel()).astype(np.float32)
-
-
-def check_arguments(size: int, boxes: int, difficulty: Sequence[int], max_moves: int) -> None:
-    if type(size) is not int or size not in INNER_WALLS:
-        raise ConfigError(f"`env.wrapper.size={size}` must be one of {', '.join(map(str, INNER_WALLS))}.")
-    if type(boxes) is not int or (size, boxes) not in HARDEST:
-        raise ConfigError(f"`env.wrapper.boxes={boxes}` must be 1 or 2.")
-    where = f"for `env.wrapper.size={size}` and `env.wrapper.boxes={boxes}`"
-    check_difficulty(difficulty, HARDEST[size, boxes], where)
-    check_count("max_moves", max_moves, 1)
