@@ -35,8 +35,8 @@ def check(model: type[M], data: Any, prefix: str = "") -> M:
 def sentence(error: ValidationError, model: type[BaseModel], data: Any, prefix: str = "") -> str:
     """The first of the errors."""
     first = error.errors()[0]
-    keys, field, value, inner = _locate(first["loc"], model, data)
-    key = prefix + "".join(keys).lstrip(".")
+    key, field, value, inner = _locate(first["loc"], model, data)
+    key = prefix + key
     if first["type"] == "missing":
         return f"`{key}` is missing: it must be {_allowed(field)}."
     if first["type"] == "extra_forbidden" and inner:
@@ -54,27 +54,21 @@ def shown(value: Any) -> str:
 
 
 def _locate(
-    loc: tuple[int | str, ...], model: type[BaseModel], data: Any
-) -> tuple[list[str], FieldInfo | None, Any, type[BaseModel] | None]:
-    """The keys down to the innermost field that an error is in, that field, its value, and the model that it is of."""
-    keys: list[str] = []
-    field, value, in_dict = None, data, False
-    inner: type[BaseModel] | None = model
+    loc: tuple[int | str, ...], model: Any, data: Any
+) -> tuple[str, FieldInfo | None, Any, type[BaseModel] | None]:
+    """The key of the innermost field that an error is in, that field, its value, and the model that it is or has."""
+    key, field, value, kind = "", None, data, model
     for part in loc:
-        if inner is None:
+        if not (inner := _model_in(kind)):
             break
-        if isinstance(part, int):
-            keys[-1] += f"[{part}]"
-            value = value[part]
-        elif in_dict:
-            keys.append(f".{part}")
-            value, in_dict = value[part], False
+        if get_origin(kind) is dict:
+            key, value, kind = f"{key}.{part}", value[part], inner
+        elif isinstance(part, int):
+            key, value = f"{key}[{part}]", value[part]
         elif part in inner.model_fields:
             field = inner.model_fields[part]
-            keys.append(f".{part}")
-            value = value.get(part) if isinstance(value, dict) else value
-            inner, in_dict = _model_in(field.annotation), get_origin(field.annotation) is dict
-    return keys, field, value, inner
+            key, value, kind = f"{key}.{part}", value.get(part) if isinstance(value, dict) else value, field.annotation
+    return key.lstrip("."), field, value, _model_in(kind)
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
