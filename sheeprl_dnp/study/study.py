@@ -41,10 +41,7 @@ Then: scripts/report FOLDER
 @resumable()
 @one_sentence()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """
-    Returns:
-        The exit code.
-    """
+    """Returns the exit code."""
     options = parse_arguments(arguments)
     plan, folder = plan_and_folder(options)
     if options.policies and not options.publish:
