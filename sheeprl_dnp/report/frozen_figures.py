@@ -11,7 +11,7 @@ from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED
 from sheeprl_dnp.envs.crafter_score import PREFIX
 from sheeprl_dnp.report import plotting as plot
 from sheeprl_dnp.report.measures import flops_at
-from sheeprl_dnp.report.results import DREAM, FORCED, Results
+from sheeprl_dnp.report.results import BY_DIFFICULTY, DREAM, FORCED, Results
 from sheeprl_dnp.report.tables import TRAINING
 from sheeprl_dnp.studies import OWN_RULE
 
@@ -33,12 +33,6 @@ COSTS = {
     "flops_per_action": ("FLOPs per action", 1),
     "training_flops": ("FLOPs of a training", 1),
     "wall_s": ("wall time of a training (hours)", 1 / 3600),
-}
-PANELS = {
-    "return": "return of an episode",
-    "success": "success (share of episodes)",
-    "ponder_steps": "ponder steps of an action",
-    "first_ponder_steps": "ponder steps of the first action",
 }
 TICKS = 10  # levels that have a tick each, at most
 
@@ -123,7 +117,8 @@ def difficulty(results: Results) -> Figure | None:
     for panel, measure in zip(panels, measures, strict=True):
         for arm, points, style in plot.by_arm(results.arms, results.rows(measure, by=("difficulty",), rule=OWN_RULE)):
             plot.bars(panel, plot.dodged(points["difficulty"], results.arms, arm, 0.06), points, **style)
-        panel.set(xlabel=f"difficulty of the episode (number of {results.study.kind_of_world})", ylabel=PANELS[measure])
+        panel.set_xlabel(f"difficulty of the episode (number of {results.study.kind_of_world})")
+        panel.set_ylabel(BY_DIFFICULTY[measure][1])
         if len(worlds) <= TICKS:
             panel.set_xticks(worlds.index, [_level(*row) for row in worlds.itertuples()])
     figure.suptitle("Frozen policy: mean over seeds, 95 % interval", fontsize=10)

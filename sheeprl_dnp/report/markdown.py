@@ -7,17 +7,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sheeprl_dnp.report.configuration import compared_seeds, differences
 from sheeprl_dnp.report.records import LEFT_OUT
-from sheeprl_dnp.report.results import DREAM, FORCED, Results, rules_of
+from sheeprl_dnp.report.results import BY_DIFFICULTY, DREAM, FORCED, Results, rules_of
 from sheeprl_dnp.report.tables import TRAINING, run_names
 from sheeprl_dnp.studies import OWN_RULE
 
 NONE = "–"  # noqa: RUF001
-BY_DIFFICULTY = {  # headings
-    "return": "return of an episode",
-    "success": "success",
-    "ponder_steps": "ponder steps of an action",
-    "first_ponder_steps": "of the first action",
-}
 CORRELATIONS = {
     "spearman_of_means": "of the mean ponder steps at each difficulty",
     "spearman_of_first_means": "of those of the first action",
@@ -38,10 +32,8 @@ def markdown(results: Results, captions: dict[str, str]) -> str:
     loader = PackageLoader("sheeprl_dnp.report", ".")
     environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.filters["table"] = table
-    tables = (pairs_tables, rules_table, gains_table, difficulty_table, correlations)
-    environment.globals |= {
-        made.__name__: made for made in (cells, unpaired, machines, compared_seeds, differences, *tables)
-    }
+    tables = (pairs_tables, rules_table, gains_table, difficulty_table, correlations, differences, machines)
+    environment.globals |= {made.__name__: made for made in (*tables, cells, unpaired, compared_seeds)}
     return environment.get_template("report.md.jinja").render(results=results, captions=captions, left_out=LEFT_OUT)
 
 
@@ -146,7 +138,8 @@ def difficulty_table(results: Results) -> pd.DataFrame:
     found = levels.pivot(index=keys, columns="measure", values="text")
     against = texts(results.rows("return", by=("difficulty",), rule=OWN_RULE, statistic="difference", than=first))
     counts = [f"{n:,} ({text(worlds, 0)})" for n, worlds in results.counts.reindex(found.index).to_numpy()]
-    cells = found.reindex(columns=results.told_apart).rename(columns=BY_DIFFICULTY).reset_index("difficulty")
+    headings = {measure: BY_DIFFICULTY[measure][0] for measure in results.told_apart}
+    cells = found.reindex(columns=list(headings)).rename(columns=headings).reset_index("difficulty")
     if len(cells):
         cells["difficulty"] = cells["difficulty"].map("{:g}".format)
         cells.insert(1, f"episodes ({results.study.kind_of_world})", counts)

@@ -71,14 +71,13 @@ def read_runs(study: Path, plan: Plan) -> tuple[dict[str, pd.DataFrame], pd.Data
     for run in runs:
         found, reasons = read_run(run, plan)
         problems += [(run.name, reason) for reason in reasons]
-        for name, table in found:
-            parts[name].append(table.assign(arm=run.arm.label, seed=run.seed))
+        for name, part in found:
+            parts[name].append(part.assign(arm=run.arm.label, seed=run.seed))
     for folder in sorted(set(study.glob("runs/*/seed_*")) - {run.folder for run in runs}):
         name = f"{folder.parent.name} {folder.name.replace('_', ' ')}"
         problems.append((name, "not in `study.yaml`: left out"))
-    return {name: pd.concat(found, ignore_index=True) for name, found in parts.items()}, pd.DataFrame(
-        problems, columns=["run", "reason"]
-    )
+    tables = {name: pd.concat(found, ignore_index=True) for name, found in parts.items()}
+    return tables, pd.DataFrame(problems, columns=["run", "reason"])
 
 
 def read_run(run: Run, plan: Plan) -> tuple[list[tuple[str, pd.DataFrame]], list[str]]:

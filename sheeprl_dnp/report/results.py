@@ -16,7 +16,12 @@ from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import OWN_RULE
 
 COMPARED = ["episodes", "score", "score_of_equal_episodes", "return", "length", "ponder_steps", "latency_ms"]
-BY_DIFFICULTY = ("return", "success", "ponder_steps", "first_ponder_steps")  # what is told of each difficulty
+BY_DIFFICULTY = {  # what is told of each difficulty, and what it is called in a table and in a figure
+    "return": ("return of an episode", "return of an episode"),
+    "success": ("success", "success (share of episodes)"),
+    "ponder_steps": ("ponder steps of an action", "ponder steps of an action"),
+    "first_ponder_steps": ("of the first action", "ponder steps of the first action"),
+}
 FORCED, DREAM = "forced", "dream"
 # The kinds of rules by which frozen policies act, in the order of a report, and what they are called in it
 RULES = {OWN_RULE: "own rule", SHUFFLED: "shuffled", FORCED: "{n:g} step{s}", DREAM: "best of {n:g}, dreamed"}
