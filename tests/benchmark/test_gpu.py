@@ -110,6 +110,7 @@ def test_the_first_wait_of_the_behaviour_is_found_where_it_is(monkeypatch: pytes
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_compiled_agents_are_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "TIMED", 0.0)
     compiled = Settings("XS", (*TINY_AGENT, "algo.compile.mode=default"), "cpu", "bf16-mixed", True)
