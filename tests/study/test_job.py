@@ -181,24 +181,29 @@ def test_a_launcher_of_hydra_runs_a_study(tmp_path: Path) -> None:
         assert_is_whole(run)
 
 
-def test_a_study_in_a_file_runs_under_the_labels_of_its_arms_and_is_published(tmp_path: Path) -> None:
-    plan = tmp_path / "mine.yaml"
+HARDER = ["env.wrapper.difficulty=[5,8]"]
+
+
+def write_plan(path: Path) -> None:
     short = [*TINY_LIGHTS_OUT, "env.wrapper.difficulty=[1,1]"]
     arm = {"exp": LIGHTS, "overrides": ["algo.ponder.max_halts=2"]}
     arms = [{"label": "8", "exp": f"{LIGHTS}_baseline"}, {"label": "Ponder, N = 2", **arm}]
-    harder = ["env.wrapper.difficulty=[5,8]"]
-    evaluations = {"episodes": 2, "forced_episodes": 2, "dream": [9], "environments": {"harder": harder}}
+    evaluations = {"episodes": 2, "forced_episodes": 2, "dream": [9], "environments": {"harder": HARDER}}
     evaluations["worlds"] = "validation"
-    plan.write_text(yaml.safe_dump({"arms": arms, "seeds": [1], "overrides": short, "evaluations": evaluations}))
+    path.write_text(yaml.safe_dump({"arms": arms, "seeds": [1], "overrides": short, "evaluations": evaluations}))
+
+
+def test_a_study_in_a_file_runs_under_the_labels_of_its_arms_and_is_published(tmp_path: Path) -> None:
+    write_plan(tmp_path / "mine.yaml")
     where = {"cwd": tmp_path, "env": clean_environment(), "capture_output": True, "text": True}
-    result = subprocess.run(study_command(plan), **where)
+    result = subprocess.run(study_command(tmp_path / "mine.yaml"), **where)
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "studies" / "mine"
     assert sorted(path.name for path in (folder / "runs").iterdir()) == ["8", "Ponder_N_2"]
     for path in folder.glob("runs/*/seed_1/evaluation_*.json"):
         played, [rule, *elsewhere] = json.loads(path.read_text()), path.stem.removeprefix("evaluation_").split("@")
         assert (played["worlds"], played["dream"]) == ("validation", 9 if rule == "dream_9" else None)
-        assert played["overrides"] == (harder if elsewhere else [])
+        assert played["overrides"] == (HARDER if elsewhere else [])
         assert {episode["difficulty"] > 4 for episode in played["episodes"]} == {bool(elsewhere)}
     published = subprocess.run(study_command(folder, "--publish", "--policies"), **where)
     assert published.returncode == 0, published.stderr

@@ -62,18 +62,21 @@ def tune_command(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_a_killed_tuning_goes_on_and_a_training_that_crashes_is_told(tmp_path: Path) -> None:
-    """Two arms on Lights Out; some trials of one crash: there are fewer lights than it would dream of."""
+def write_tuning(path: Path) -> None:
+    """Of two arms on Lights Out; some trials of one crash: there are fewer lights than it would dream of."""
     overrides = ["env.num_envs=2", "algo.total_steps=800", "algo.learning_starts=64", "algo.replay_ratio=0.1"]
     tiny = [o for o in TINY_AGENT if "cnn" not in o]
     arms = [STUDY["arms"][0], {"label": "dream", "exp": "dnp_lights_out_dream", "overrides": [f"{MAX_HALTS}=10"]}]
     study = {"arms": arms, "seeds": [1], "overrides": [*tiny, *overrides, "checkpoint.every=40"]}
     space = {ENT_COEF: SHARED[ENT_COEF], MAX_HALTS: {"choice": [10, 12]}}
-    (tmp_path / "tiny.yaml").write_text(
-        yaml.safe_dump({"study": study, "trials": 3, "episodes": 8, "first_seed": 50, "space": space})
-    )
+    tuning = {"study": study, "trials": 3, "episodes": 8, "first_seed": 50, "space": space}
+    path.write_text(yaml.safe_dump(tuning))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_killed_tuning_goes_on_and_a_training_that_crashes_is_told(tmp_path: Path) -> None:
+    write_tuning(tmp_path / "tiny.yaml")
     folder = tmp_path / "it's #1 {a}?"
     process = tune_command(tmp_path)
     while not list(folder.glob("trials/*/0/runs/*/*/version_0/checkpoint/ckpt_[123]?0_0.ckpt")):
