@@ -174,7 +174,7 @@ def test_each_run_of_a_sweep_trains_in_two_processes(train: Command, tmp_path: P
 @pytest.mark.slow
 def test_the_files_of_a_replay_buffer_are_one_trainings(command: Command, tmp_path: Path) -> None:
     memmap = ["buffer.memmap=True", "buffer.checkpoint=True", "env.num_envs=2"]
-    endless = ["algo.total_steps=1000000"]
+    endless = ["algo.total_steps=1000000", "checkpoint.keep_last=1000"]
     start = [str(BIN / "sheeprl"), "exp=dnp_lights_out", *TINY_LIGHTS_OUT, *memmap]
     first = subprocess.Popen([*start, *endless, "run_name=first"], cwd=tmp_path, env=clean_environment())
     try:
