@@ -138,7 +138,7 @@ def newest_config(run: Run) -> dict[str, Any]:
 
 def _configuration(config: dict[str, Any]) -> dict[str, str]:
     """Its keys with their values as JSON, but for strings, which stay as they are."""
-    values = pd.json_normalize(config, sep=".").to_dict("records")[0]
+    values = pd.json_normalize(config, sep=".").to_dict("records")[0] if config else {}  # pandas 2 makes no row of {}
     left_out = tuple(f"{key}." for key in LEFT_OUT)
     return {
         f"{CONFIG}{key}": value if isinstance(value, str) else json.dumps(value, default=str).replace('"', "")
