@@ -70,7 +70,7 @@ class Keeper:
 @pytest.mark.parametrize(
     ("experiment", "max_halts"),
     [
-        ("dnp_crafter_small", 1),
+        pytest.param("dnp_crafter_small", 1, marks=pytest.mark.slow),
         ("dnp_crafter_small", 4),
         pytest.param("dnp_crafter_small_dream", 4, marks=pytest.mark.slow),
     ],

@@ -30,6 +30,7 @@ def test_auto_shutdown_is_asked_for_and_seen(api: FakeApi, paperspace: Paperspac
     assert paperspace("auto-shutdown", "48").returncode == 0 and len(api.sent(PUT)) == 1
 
 
+@pytest.mark.slow
 def test_a_change_that_does_not_take_is_told(
     api: FakeApi, paperspace: Paperspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
