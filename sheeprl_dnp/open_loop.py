@@ -1,9 +1,13 @@
 """What the world model of a training foresees, as pictures in TensorBoard: the open-loop prediction of DreamerV3."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from lightning.fabric import Fabric
 from sheeprl.algos.dreamer_v2.agent import WorldModel
+from sheeprl.algos.dreamer_v3.agent import RSSM
 from sheeprl.algos.dreamer_v3.dreamer_v3 import world_model_loss, world_model_loss_kwargs
 from sheeprl.utils.fabric import autocast_cache_scope
 from sheeprl.utils.utils import dotdict
@@ -51,11 +55,10 @@ class OpenLoop:
         chosen = batch["is_first"][1:MOMENTS].sum((0, 2)).argsort(stable=True)[:SEQUENCES]
         sequences = {key: value[:MOMENTS, chosen] for key, value in batch.items()}
         context = min(CONTEXT, len(sequences["actions"]) // 2)
-        device, pixels = self._fabric.device, self._cfg.algo.cnn_keys.decoder
-        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
-            with autocast_cache_scope(self._fabric):
-                latents = foresee(world_model, self._cfg, sequences, context)
-                foreseen = decoded(world_model, latents, pixels)
+        pixels = self._cfg.algo.cnn_keys.decoder
+        with undisturbed(self._fabric.device), autocast_cache_scope(self._fabric):
+            latents = foresee(world_model, self._cfg, sequences, context)
+            foreseen = decoded(world_model, latents, pixels)
         happened = {key: (sequences[key].byte() if key in pixels else sequences[key]).cpu().numpy() for key in foreseen}
         rows = []
         for i in range(len(chosen)):
@@ -92,10 +95,32 @@ def foresee(world_model: WorldModel, cfg: dotdict, sequences: dict[str, Tensor],
     seen = {key: value[:context] for key, value in sequences.items()}
     kwargs = world_model_loss_kwargs(cfg)
     _, posteriors, recurrent_states, _ = world_model_loss(world_model, seen, **kwargs, entropies=False)
-    latents = [torch.cat((posteriors.flatten(-2), recurrent_states), -1)]
-    stochastic, recurrent = posteriors[-1:].flatten(-2), recurrent_states[-1:]
-    for action in sequences["actions"][context - 1 : -1].split(1):
-        stochastic, recurrent = world_model.rssm.imagination(stochastic, recurrent, action)
+    seen_latents = torch.cat((posteriors.flatten(-2), recurrent_states), -1)
+    actions = sequences["actions"][context - 1 : -1].split(1)
+    imagined = follow(world_model.rssm, posteriors[-1:].flatten(-2), recurrent_states[-1:], actions)
+    return torch.cat((seen_latents, imagined))
+
+
+def follow(rssm: RSSM, stochastic: Tensor, recurrent: Tensor, actions: Iterable[Tensor]) -> Tensor:
+    """What is imagined where the actions are known.
+
+    Args:
+        stochastic: `[1, B, S]`, where it begins, as is `recurrent`, `[1, B, R]`.
+        actions: `[1, B, A]` each.
+
+    Returns:
+        The latent states after each action, `[T, B, L]`.
+    """
+    latents = []
+    for action in actions:
+        stochastic, recurrent = rssm.imagination(stochastic, recurrent, action)
         stochastic = stochastic.flatten(-2)
         latents.append(torch.cat((stochastic, recurrent), -1))
     return torch.cat(latents)
+
+
+@contextmanager
+def undisturbed(device: torch.device) -> Iterator[None]:
+    """What is drawn comes from forked generators: the agent goes on as if nobody had asked it."""
+    with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield

@@ -90,6 +90,15 @@ def train(command: Command) -> Command:
     return run
 
 
+def refusal(main: Callable[..., Any], *arguments: str) -> str:
+    """The one sentence that a command ends with."""
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    message = stopped.value.code
+    assert isinstance(message, str) and message.startswith("Error: ") and message.endswith(".") and "\n" not in message
+    return message
+
+
 def steps_of(checkpoint: Path) -> int:
     return int(checkpoint.stem.split("_")[1])
 

@@ -1,8 +1,7 @@
 """What an agent of either algorithm thinks in one latent state, read without changing what it does."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from sheeprl_dnp.dreamer_v3_ponder.agent import PonderActor
 from sheeprl_dnp.dreamer_v3_ponder.config import choices
 from sheeprl_dnp.dreamer_v3_ponder.imagination import imagine
 from sheeprl_dnp.halting import log_prior
+from sheeprl_dnp.open_loop import follow, undisturbed
 from sheeprl_dnp.pictures import Artist, Sheet, decoded
 from sheeprl_dnp.watch.actions import Actions
 
@@ -108,16 +108,9 @@ class Mind:
             "action_clip": float(cfg.algo.actor.action_clip) if actions.is_continuous else 0.0,
         }
 
-    @contextmanager
-    def undisturbed(self) -> Iterator[None]:
-        """What is drawn comes from forked generators: the agent goes on as if nobody had asked it."""
-        device = self.fabric.device
-        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield
-
     def read(self, number: int, observation: dict[str, np.ndarray], taken: int) -> Decision:
         """The decision that the player has just made, at the ponder step `taken`."""
-        with self.undisturbed():
+        with undisturbed(self.fabric.device):
             latent = torch.cat((self.player.stochastic_state, self.player.recurrent_state), -1)  # [1, 1, L]
             batch = {key: value[None] for key, value in observation.items()}
             inputs = prepare_obs(self.fabric, batch, cnn_keys=self.pixels)
@@ -145,14 +138,10 @@ class Mind:
         """Fills in what it would have imagined from each of decisions that followed each other, knowing what it did."""
         actions = torch.stack([decision.action for decision in decisions])
         stochastic, recurrent = self._parts(torch.stack([decision.latent for decision in decisions])[None])
-        moments = []
-        with self.undisturbed():
-            for ahead in range(min(self.imagination["horizon"], len(decisions))):
-                taken = F.pad(actions[ahead:], (0, 0, 0, ahead))
-                stochastic, recurrent = self.rssm.imagination(stochastic, recurrent, taken[None])
-                stochastic = stochastic.flatten(-2)
-                moments.append(torch.cat((stochastic, recurrent), -1)[0])
-            films = torch.stack(moments, 1)  # [D, H, L]
+        horizon = min(self.imagination["horizon"], len(decisions))
+        with undisturbed(self.fabric.device):
+            taken = (F.pad(actions[ahead:], (0, 0, 0, ahead))[None] for ahead in range(horizon))
+            films = follow(self.rssm, stochastic, recurrent, taken).transpose(0, 1)  # [D, H, L]
             for d, decision in enumerate(decisions):
                 known = actions[d:][: films.shape[1]]
                 decision.foreseen = self._film(films[d, : len(known)], known, decision.sheet)

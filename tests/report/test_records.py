@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import refusal
 
 from sheeprl_dnp.report.markdown import markdown
 from sheeprl_dnp.report.report import main
@@ -205,27 +206,18 @@ def test_a_run_of_another_study_is_left_out_by_name(study: Path) -> None:
     assert results.runs.loc["ponder"].index.tolist() == [1, 2, 3]
 
 
-def stop(*arguments: str) -> str:
-    """The one sentence that the command ends with."""
-    with pytest.raises(SystemExit) as stopped:
-        main(list(arguments))
-    message = stopped.value.code
-    assert isinstance(message, str) and message.startswith("Error: ") and message.endswith(".") and "\n" not in message
-    return message
-
-
 def test_what_is_not_a_study_is_refused(tmp_path: Path, study: Path) -> None:
-    assert "is not a study: it must be a folder with a `study.yaml`" in stop(str(tmp_path / "nothing"))
+    assert "is not a study: it must be a folder with a `study.yaml`" in refusal(main, str(tmp_path / "nothing"))
     (tmp_path / "study.yaml").write_text("arms: 3")  # tests/study/test_plan.py has what else can be wrong
-    assert f"`{tmp_path / 'study.yaml'}`: `arms=3` must be one arm or more" in stop(str(tmp_path))
+    assert f"`{tmp_path / 'study.yaml'}`: `arms=3` must be one arm or more" in refusal(main, str(tmp_path))
     (tmp_path / "file").touch()
-    assert "`--output=" in stop(str(study), "--output", str(tmp_path / "file"))
+    assert "`--output=" in refusal(main, str(study), "--output", str(tmp_path / "file"))
 
 
 def test_a_study_without_a_finished_run_is_refused(study: Path) -> None:
     for path in study.glob("runs/*/*/finished.json"):
         path.unlink()
-    message = stop(str(study))
+    message = refusal(main, str(study))
     assert "has no finished run to report" in message and "ponder seed 3: unfinished: its last episode ended" in message
     assert not (study / "report").exists()
     with pytest.raises(ConfigError):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from conftest import refusal
 
 from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS
 from sheeprl_dnp.report.score import main, score_files
@@ -128,7 +129,7 @@ def test_two_runs_that_go_on_from_the_same_one_are_not_two_seeds(resumed: list[P
     checkpoint.parent.mkdir()
     checkpoint.touch()
     version(tmp_path / "branch/version_0", (150,), str(checkpoint))
-    message = error(*map(str, [*resumed[:2], tmp_path / "branch"]))
+    message = refusal(main, *map(str, [*resumed[:2], tmp_path / "branch"]))
     assert f"`{resumed[1]}` and `{tmp_path / 'branch'}` both go on from `{resumed[0]}`" in message
     # Each of them alone with it is one seed
     assert score_files([resumed[0], tmp_path / "branch"], budget=1000)["mean"]["episodes"] == 2
@@ -157,33 +158,24 @@ DAMAGED = {
 def test_a_damaged_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "episodes.jsonl"
     path.write_text(json.dumps(episode()) + "\n" + line + "\n")
-    assert message in error(str(path))
-
-
-def error(*arguments: str) -> str:
-    """The one sentence that the command ends with."""
-    with pytest.raises(SystemExit) as stopped:
-        main(list(arguments))
-    message = stopped.value.code
-    assert isinstance(message, str) and message.startswith("Error: ") and message.endswith(".") and "\n" not in message
-    return message
+    assert message in refusal(main, str(path))
 
 
 def test_bad_files_end_with_one_sentence(tmp_path: Path) -> None:
-    assert "missing.jsonl` can't be read: No such file" in error(str(tmp_path / "missing.jsonl"))
+    assert "missing.jsonl` can't be read: No such file" in refusal(main, str(tmp_path / "missing.jsonl"))
     record = write(tmp_path / "episodes.jsonl", episode(length=100))
-    assert "no episode that ended within the budget of 99 steps" in error(str(record), "--budget", "99")
+    assert "no episode that ended within the budget of 99 steps" in refusal(main, str(record), "--budget", "99")
     (tmp_path / "binary.jsonl").write_bytes(bytes(range(256)))
-    assert "is not text" in error(str(tmp_path / "binary.jsonl"))
+    assert "is not text" in refusal(main, str(tmp_path / "binary.jsonl"))
     (tmp_path / "empty.jsonl").touch()
-    assert "no episode" in error(str(tmp_path / "empty.jsonl"))
+    assert "no episode" in refusal(main, str(tmp_path / "empty.jsonl"))
     (tmp_path / "other.json").write_text('{"loss": [1]}')
-    assert "not a result of Crafter" in error(str(tmp_path / "other.json"))
+    assert "not a result of Crafter" in refusal(main, str(tmp_path / "other.json"))
     (tmp_path / "cut.json").write_text(HUMAN.read_text()[:1000])
-    assert "cut.json` is damaged" in error(str(tmp_path / "cut.json"))
+    assert "cut.json` is damaged" in refusal(main, str(tmp_path / "cut.json"))
     seeds = json.loads(HUMAN.read_text())
     (tmp_path / "short.json").write_text(json.dumps([seeds[0] | {"length": [1]}]))
-    assert "seed 0 is damaged: its lists differ in length" in error(str(tmp_path / "short.json"))
+    assert "seed 0 is damaged: its lists differ in length" in refusal(main, str(tmp_path / "short.json"))
 
 
 @pytest.mark.parametrize("budget", ["0", "-5", "1e6", "many"])
