@@ -1,28 +1,22 @@
 """`ssh`, `code` and the SSH entry, with a real sshd."""
 
 import stat
-import threading
 from pathlib import Path
 
 import pytest
 
 from .conftest import API_KEY
 from .project import Command, wait_until_shown
-from .sshd import Sshd, wait_for
+from .sshd import Sshd
 
 
-def test_up_waits_for_an_sshd_that_comes_late(api, dead_machine: Sshd, command: Command, tmp_path: Path) -> None:
-    def start_late() -> None:
-        tries = tmp_path / "front" / "environment"
-        wait_for(lambda: tries.exists() and tries.read_text().count(" HOME=") > 1, "a second try of ssh")
-        dead_machine.start()
-
-    thread = threading.Thread(target=start_late)
-    thread.start()
-    result = command("up")
-    thread.join()
-    assert result.returncode == 0, result.stderr
-    assert "waiting for SSH" in result.stderr and "Connection refused" in result.stderr
+def test_up_waits_for_an_sshd_that_comes_late(api, dead_machine: Sshd, following) -> None:
+    process = following("up")
+    printed = wait_until_shown(process, "waiting for SSH")
+    dead_machine.start()
+    printed += process.communicate(timeout=60)[0]
+    assert process.returncode == 0, printed
+    assert "waiting for SSH: " in printed and "Connection refused" in printed
 
 
 def test_up_gives_up_on_an_sshd_that_never_comes(api, dead_machine: Sshd, command: Command) -> None:

@@ -140,6 +140,7 @@ def test_a_study_killed_at_random_five_times_ends_with_all_its_runs(tmp_path: Pa
     assert sum(len(list(run.folder.glob("attempt_*.json"))) for run in planned) > 4
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_named_and_the_others_are_finished(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     broken = folder / "runs" / ARMS[0] / "seed_1" / "version_0" / "checkpoint"
