@@ -12,12 +12,13 @@ from sheeprl.utils.utils import dotdict
 from test_configs import experiment
 
 from sheeprl_dnp.envs.crafter import CrafterWrapper
-from sheeprl_dnp.envs.crafter_symbolic import CELL, MATERIALS, OBJECTS, PLANES, POSTURES, SymbolicCrafterWrapper
+from sheeprl_dnp.envs.crafter_symbolic import CELL, KINDS, POSTURES, THINGS, WIDTH, SymbolicCrafterWrapper
 from sheeprl_dnp.envs.symbols import PRESENT
 from sheeprl_dnp.runs import ConfigError
 
 ROWS, COLUMNS = 7, 9
-CENTRE = (ROWS // 2, COLUMNS // 2)
+CENTRE = np.array([COLUMNS // 2, ROWS // 2])
+CELLS = [np.array([column, row]) - CENTRE for row, column in np.ndindex(ROWS, COLUMNS)]  # to the right, below
 
 
 def environment(wrapper: type[CrafterWrapper] = SymbolicCrafterWrapper, size: int = 64) -> CrafterWrapper:
@@ -28,28 +29,32 @@ class Seen:
     """An observation, read again."""
 
     def __init__(self, symbols: np.ndarray) -> None:
-        assert set(np.unique(symbols[:-1])) <= {0, PRESENT}
-        cells, amounts, posture, daylight = np.split(symbols / PRESENT, np.cumsum([ROWS * COLUMNS * PLANES, 160, 5]))
-        self.cells = cells.reshape(ROWS, COLUMNS, PLANES)
-        digits = amounts.reshape(16, 10)
-        assert (digits.sum(1) == 1).all() and (self.cells[..., : len(MATERIALS)].sum(-1) == 1).all()
-        self.inventory = dict(zip(constants.items, digits.argmax(1).tolist(), strict=True))
+        nearest, faced, amounts, posture, daylight = np.split(symbols, np.cumsum([57, 19, 16, 5]))
+        flags = np.concatenate([nearest[::3], faced, posture])
+        assert set(np.unique(flags)) <= {0, PRESENT} and posture.sum() == PRESENT
+        rows = nearest.reshape(-1, 3)
+        assert not rows[rows[:, 0] == 0].any()
+        offsets = (rows[:, 1:] / WIDTH).astype(int).tolist()
+        self.nearest = {name: offset for name, offset, row in zip(KINDS, offsets, rows, strict=True) if row[0]}
+        self.faced = {name for name, there in zip(KINDS, faced, strict=True) if there}
+        self.inventory = dict(zip(constants.items, amounts.tolist(), strict=True))
         self.posture = POSTURES[posture.argmax()]
-        (self.daylight,) = daylight.tolist()
-
-    def ground(self, row: int, column: int) -> str:
-        return MATERIALS[self.cells[row, column, : len(MATERIALS)].argmax()]
-
-    def thing(self, row: int, column: int) -> str | None:
-        planes = self.cells[row, column, len(MATERIALS) :]
-        return OBJECTS[planes.argmax()] if planes.any() else None
+        self.daylight = daylight.item() / PRESENT
 
 
-def what_is_there(env: CrafterWrapper, row: int, column: int) -> tuple[str, str | None]:
+def what_is_at(env: CrafterWrapper, offset: np.ndarray) -> set[str]:
     """The ground of a cell in view and what stands on it, as Crafter itself says when it is asked for a place."""
-    position = env.env._player.pos + np.array([column - COLUMNS // 2, row - ROWS // 2])
-    material, thing = env.env._world[position]
-    return material or "outside", None if thing in (None, env.env._player) else thing.texture
+    material, thing = env.env._world[env.env._player.pos + offset]
+    standing = set() if thing in (None, env.env._player) else {"arrow" if "arrow" in thing.texture else thing.texture}
+    return {material or "outside"} | standing
+
+
+def nearest_by_hand(env: CrafterWrapper) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for offset in sorted(CELLS, key=lambda offset: abs(offset).sum()):  # stable: in reading order
+        for name in what_is_at(env, offset):
+            found.setdefault(name, offset.tolist())
+    return found
 
 
 def random_play(env: CrafterWrapper, steps: int) -> Iterator[tuple]:
@@ -78,19 +83,18 @@ def test_the_same_seed_and_actions_give_the_worlds_of_the_pictures_their_rewards
     assert nights > 100 and ends > 3
 
 
-def test_the_symbols_say_what_crafter_has_there() -> None:
-    env = environment()
-    things = set()
+def test_the_symbols_say_what_crafter_has_nearest_and_before_the_player() -> None:
+    env, things, asleep = environment(), set(), 0
     for number, (obs, *_) in enumerate(random_play(env, 600)):
         seen, player = Seen(obs["symbols"]), env.env._player
-        if number % 20 == 0:
-            for row, column in np.ndindex(ROWS, COLUMNS):
-                there = what_is_there(env, row, column)
-                assert (seen.ground(row, column), seen.thing(row, column)) == there
-                things.add(there[1])
+        if number % 10 == 0:
+            assert seen.nearest == nearest_by_hand(env)
+            things |= seen.nearest.keys()
+        assert seen.faced == what_is_at(env, np.array(player.facing))
         assert (seen.inventory, seen.posture) == (player.inventory, player.texture)
         assert seen.daylight == pytest.approx(env.env._world.daylight)
-    assert {"cow", "zombie", None} <= things
+        asleep += player.sleeping
+    assert {"cow", "zombie", "water", "tree"} <= things and asleep > 0
 
 
 def test_the_edge_of_the_world_is_seen_in_every_corner() -> None:
@@ -99,26 +103,28 @@ def test_the_edge_of_the_world_is_seen_in_every_corner() -> None:
     for corner in np.ndindex(2, 2):
         env.env._player.pos = 63 * np.array(corner)
         seen = Seen(env._symbols())
-        outside = [seen.ground(*cell) == "outside" for cell in np.ndindex(ROWS, COLUMNS)]
-        assert sum(outside) == ROWS * COLUMNS - 4 * 5
-        assert all(what_is_there(env, *cell)[0] == seen.ground(*cell) for cell in np.ndindex(ROWS, COLUMNS))
+        assert seen.nearest == nearest_by_hand(env)
+        assert abs(np.array(seen.nearest["outside"])).sum() == 1
 
 
-def test_each_object_and_each_posture_has_a_plane_of_its_own() -> None:
+def test_each_thing_and_each_posture_is_told_from_the_others() -> None:
     env = environment()
     env.reset()
     world, player = env.env._world, env.env._player
-    row, column = CENTRE[0] - 2, CENTRE[1] + 3
-    place = player.pos + np.array([3, -2])
+    player.facing = (1, 0)
+    place = player.pos + np.array([1, 0])
     ripe = objects.Plant(world, place)
     ripe.grown = 301
     arrows = [objects.Arrow(world, place, facing) for facing in ((-1, 0), (1, 0), (0, -1), (0, 1))]
     mobs = [objects.Cow(world, place), *(mob(world, place, player) for mob in (objects.Zombie, objects.Skeleton))]
-    for thing, name in zip([*mobs, *arrows, objects.Plant(world, place), ripe], OBJECTS, strict=True):
+    names = ["cow", "zombie", "skeleton", *["arrow"] * 4, "plant", "plant-ripe"]
+    assert set(names) == set(THINGS)
+    for thing, name in zip([*mobs, *arrows, objects.Plant(world, place), ripe], names, strict=True):
         if world[place][1]:
             world.remove(world[place][1])
         world.add(thing)
-        assert Seen(env._symbols()).thing(row, column) == name
+        seen = Seen(env._symbols())
+        assert seen.nearest[name] == [1, 0] and seen.faced & set(THINGS) == {name}
     for facing, name in zip(((-1, 0), (1, 0), (0, -1), (0, 1)), POSTURES[:4], strict=True):
         player.facing = facing
         assert Seen(env._symbols()).posture == name
@@ -126,22 +132,44 @@ def test_each_object_and_each_posture_has_a_plane_of_its_own() -> None:
     assert Seen(env._symbols()).posture == "player-sleep"
 
 
-def test_the_player_is_no_object_in_its_own_view() -> None:
+def test_the_player_is_nothing_that_it_sees() -> None:
     env = environment()
     obs, _ = env.reset()
-    assert Seen(obs["symbols"]).thing(*CENTRE) is None
+    assert all(offset != [0, 0] for name, offset in Seen(obs["symbols"]).nearest.items() if name in THINGS)
 
 
-def test_what_is_drawn_of_the_symbols_is_crafters_picture_at_noon() -> None:
+def test_what_is_drawn_is_what_crafters_picture_has_there_at_noon() -> None:
     env = environment(size=9 * CELL)
     obs, _ = env.reset()
     for _ in range(60):  # of 300 steps of a day, which begins in the morning
         obs, *_ = env.step(0)
     drawn, picture = env.draw_observation(obs["symbols"]), env.render()
     assert drawn.shape == picture.shape and drawn.dtype == np.uint8
-    assert np.abs(drawn.astype(int) - picture).max() <= 1
-    halves = env.draw_observation(obs["symbols"] / 2)[: ROWS * CELL]
-    assert np.abs(halves.astype(int) - drawn[: ROWS * CELL] / 2).mean() < 20 < drawn.mean()
+    nearest = Seen(obs["symbols"]).nearest
+    assert len(nearest) > 2
+    off = np.abs(drawn.astype(int) - picture)
+    for offset in nearest.values():
+        column, row = CELL * (CENTRE + offset)
+        assert off[row : row + CELL, column : column + CELL].max() <= 1
+    assert off[ROWS * CELL :].max() <= 1
+    halves = env.draw_observation(obs["symbols"] / (2, *[1] * 97))
+    assert halves.shape == drawn.shape and (halves[ROWS * CELL :] == drawn[ROWS * CELL :]).all()
+
+
+def test_a_belief_is_drawn_half_and_never_outside_the_picture() -> None:
+    env = environment(size=9 * CELL)
+    obs, _ = env.reset()
+    tree = 3 * KINDS.index("tree")
+    empty = np.zeros_like(obs["symbols"])
+    meadow, drawn = env.draw_observation(empty).astype(int), {}
+    for there in (PRESENT / 2, PRESENT, 9 * PRESENT):
+        believed = empty.copy()
+        believed[tree : tree + 3] = there, 9 * WIDTH, -9 * WIDTH  # far beyond the upper right corner
+        drawn[there] = env.draw_observation(believed).astype(int) - meadow
+        assert set(zip(*np.nonzero(drawn[there].any(-1)), strict=True)) <= set(np.ndindex(CELL, COLUMNS * CELL))
+        assert drawn[there][:, : (COLUMNS - 1) * CELL].any() == 0 != drawn[there].any()
+    assert np.abs(drawn[PRESENT / 2] - drawn[PRESENT] / 2).max() <= 1
+    np.testing.assert_array_equal(drawn[PRESENT], drawn[9 * PRESENT])
 
 
 @pytest.mark.filterwarnings("ignore:.*not having a spec")
@@ -153,7 +181,7 @@ def test_sheeprl_makes_it_with_its_reward_beside_the_symbols() -> None:
     cfg = experiment("exp=dnp_crafter_symbolic_small_baseline", "env.wrapper.worlds=evaluation")
     env = make_env(dotdict(OmegaConf.to_container(cfg, resolve=True)), seed=0, rank=0)()
     obs, _ = env.reset(seed=0)
-    assert {key: value.shape for key, value in obs.items()} == {"symbols": (1552,), "reward": (1,)}
+    assert {key: value.shape for key, value in obs.items()} == {"symbols": (98,), "reward": (1,)}
     assert env.observation_space["symbols"].contains(obs["symbols"])
     assert env.render().shape == (64, 64, 3)
 
