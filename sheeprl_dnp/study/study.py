@@ -22,8 +22,8 @@ from sheeprl_dnp.study.publish import publish_study
 
 EPILOG = """
 examples:
-  scripts/study crafter_small                         the arms and seeds of configs/study/crafter_small.yaml, one run
-                                                      after another, in studies/crafter_small
+  scripts/study crafter_symbolic                      the arms and seeds of configs/study/crafter_symbolic.yaml, one
+                                                      run after another, in studies/crafter_symbolic
   scripts/study mine.yaml --folder studies/first      those of a file of yours
   scripts/study studies/first --processes 2           go on with it, two runs at a time
   scripts/study studies/gpu --arms dnp_crafter_baseline,dnp_crafter --seeds 1,2,3 --overrides algo.total_steps=100000
@@ -33,7 +33,7 @@ examples:
 
 Killed or stopped, the same command goes on: finished runs are kept, others go on from their last checkpoint.
 With more arms or seeds than the study has, it gets these too.
-A run on Lights Out takes 4 to 10 minutes of a core and 70 MB, one of crafter_small about an hour.
+A run on Lights Out takes 4 to 10 minutes of a core and 70 MB, one of crafter_symbolic 80 minutes.
 Then: scripts/report FOLDER
 """
 

@@ -27,7 +27,7 @@ LARGE = ("checkpoint", "memmap_buffer")  # folders of a run that nobody needs wh
 
 EPILOG = """
 examples:
-  scripts/tune crafter_small --processes 2      configs/tune/crafter_small.yaml, two trials at a time
+  scripts/tune crafter_symbolic --processes 2   configs/tune/crafter_symbolic.yaml, two trials at a time
   scripts/tune mine.yaml --folder tunings/mine  a file of your own; sheeprl_dnp/study/tuning.py says what is in it
   scripts/tune tunings/mine                     go on with it
 

@@ -90,19 +90,19 @@ def test_a_study_gets_more_arms_and_seeds(tmp_path: Path) -> None:
 
 def test_a_study_is_found_by_its_name_its_file_and_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    plan, folder = plan_and_folder(parse_arguments(["crafter_small"]))
-    assert plan == find_plan("crafter_small") and folder == Path("studies/crafter_small")
-    assert plan_and_folder(parse_arguments(["crafter_small", "--folder", "here"])) == (plan, Path("here"))
+    plan, folder = plan_and_folder(parse_arguments(["crafter_symbolic"]))
+    assert plan == find_plan("crafter_symbolic") and folder == Path("studies/crafter_symbolic")
+    assert plan_and_folder(parse_arguments(["crafter_symbolic", "--folder", "here"])) == (plan, Path("here"))
     write_file(Path("mine.yaml"), plan)
     assert plan_and_folder(parse_arguments(["mine.yaml"])) == (plan, Path("studies/mine"))
-    Path("crafter_small").mkdir()
-    Path("mine.yaml").rename("crafter_small/study.yaml")
-    short = parse_arguments(["crafter_small", "--seeds", "1,2,3,4"])
-    assert plan_and_folder(short) == (plan.model_copy(update={"seeds": (1, 2, 3, 4)}), Path("crafter_small"))
+    Path("crafter_symbolic").mkdir()
+    Path("mine.yaml").rename("crafter_symbolic/study.yaml")
+    short = parse_arguments(["crafter_symbolic", "--seeds", "1,2,3,4"])
+    assert plan_and_folder(short) == (plan.model_copy(update={"seeds": (1, 2, 3, 4)}), Path("crafter_symbolic"))
 
 
 WRONG_PLACES = {
-    ("nothing",): "`STUDY=nothing` is no study: it must be one of crafter_small",
+    ("nothing",): "`STUDY=nothing` is no study: it must be one of crafter_symbolic",
     ("nothing.yaml",): "`nothing.yaml` can't be read: No such file",
     ("new", "--folder", "other", "--arms", ARMS[0]): "`--folder=other` is for a study by name or file",
     ("mine", "--publish"): "`STUDY=mine` is no study",
