@@ -32,9 +32,9 @@ class SymbolicCrafterWrapper(CrafterWrapper):
     first; which way the player looks or that it sleeps (`POSTURES`, `PRESENT` or 0); and the daylight, from 0 to
     `PRESENT`. Darkness hides nothing, where in the picture it hides much.
 
-    All 63 cells in place of the nearest of each kind are 1,552 numbers, mostly of a meadow: after 1,200 gradient steps
-    on 30,000 of random play a small world model knew 3 in 10 of the things around the player, and no cow; of these it
-    knows 7 in 10 of what the player faces after 500, and 9 in 10 of the cows in view.
+    With the 63 cells themselves, 1,552 numbers that are mostly of a meadow, a small world model knew 3 in 10 of what is
+    around the player after 1,200 gradient steps, and no cow; with this it knows 7 in 10 of what the player faces after
+    500, and 9 in 10 of the cows.
 
     Args and errors: see `CrafterWrapper`.
     """
