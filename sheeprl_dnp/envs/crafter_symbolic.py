@@ -43,7 +43,7 @@ class SymbolicCrafterWrapper(CrafterWrapper):
         super().__init__(*args, **kwargs)
         self._grid = np.array(self.env._local_view._grid)  # columns, rows
         self._centre = self._grid // 2
-        offsets = np.stack(np.indices(self._grid[::-1])[::-1], -1).reshape(-1, 2) - self._centre  # right, below
+        offsets = np.array([*np.ndindex(*self._grid[::-1].tolist())])[:, ::-1] - self._centre  # right, below
         self._order = np.abs(offsets).sum(1).argsort(kind="stable")  # of the cells, the nearest first
         self._offsets = offsets[self._order]
         self.env._obs = self._symbols
