@@ -25,12 +25,14 @@ class SymbolicCrafterWrapper(CrafterWrapper):
     The same seed and actions give what they give in `CrafterWrapper` with a `screen_size` of the same value, to which
     a night's noise takes its random numbers; `render` draws that picture, of the last observation.
 
-    Observation `symbols`: float32 [57 + 19 + 16 + 5 + 1]. Of each of the `KINDS` of grounds and of things on them,
+    Observation `symbols`: float32 [57 + 19 + 16 + 5 + 1 + 22]. Of each of the `KINDS` of grounds and of things on them,
     whether there is one among the 7 x 9 cells in view (`PRESENT` or 0), and by how many cells the nearest one is to the
     right and below, times `WIDTH` (the first in reading order of those that are as near; what the player stands on is
     0 away); of each kind whether the player faces it (`PRESENT` or 0); the 16 amounts of Crafter's inventory, health
-    first; which way the player looks or that it sleeps (`POSTURES`, `PRESENT` or 0); and the daylight, from 0 to
-    `PRESENT`. Darkness hides nothing, where in the picture it hides much.
+    first; which way the player looks or that it sleeps (`POSTURES`, `PRESENT` or 0); the daylight, from 0 to `PRESENT`;
+    and of each achievement whether the episode has unlocked it (`PRESENT` or 0). Darkness hides nothing, where in the
+    picture it hides much, and no picture shows the achievements, of which each is rewarded once: without them a world
+    model foresees the same reward again and again.
 
     With the 63 cells themselves, 1,552 numbers that are mostly of a meadow, a small world model knew 3 in 10 of what is
     around the player after 1,200 gradient steps, and no cow; with this it knows 7 in 10 of what the player faces after
@@ -47,7 +49,7 @@ class SymbolicCrafterWrapper(CrafterWrapper):
         self._order = np.abs(offsets).sum(1).argsort(kind="stable")  # of the cells, the nearest first
         self._offsets = offsets[self._order]
         self.env._obs = self._symbols
-        size = 4 * len(KINDS) + len(constants.items) + len(POSTURES) + 1
+        size = 4 * len(KINDS) + len(constants.items) + len(POSTURES) + 1 + len(constants.achievements)
         most = WIDTH * self._centre.max()
         self.observation_space = gym.spaces.Dict({"symbols": gym.spaces.Box(-most, most, (size,), np.float32)})
 
@@ -101,7 +103,8 @@ class SymbolicCrafterWrapper(CrafterWrapper):
         cells = self._cells()
         column, row = self._centre + player.facing
         posture = one_hot(np.array(POSTURES.index(player.texture)), len(POSTURES))
-        amounts, there = list(player.inventory.values()), np.concatenate([posture, [world.daylight]])
+        unlocked = [player.achievements[name] > 0 for name in constants.achievements]
+        amounts, there = list(player.inventory.values()), np.concatenate([posture, [world.daylight], unlocked])
         parts = (self._nearest(cells).ravel(), PRESENT * cells[row, column], amounts, PRESENT * there)
         return np.concatenate(parts, dtype=np.float32)
 

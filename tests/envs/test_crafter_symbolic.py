@@ -29,8 +29,8 @@ class Seen:
     """An observation, read again."""
 
     def __init__(self, symbols: np.ndarray) -> None:
-        nearest, faced, amounts, posture, daylight = np.split(symbols, np.cumsum([57, 19, 16, 5]))
-        flags = np.concatenate([nearest[::3], faced, posture])
+        nearest, faced, amounts, posture, daylight, unlocked = np.split(symbols, np.cumsum([57, 19, 16, 5, 1]))
+        flags = np.concatenate([nearest[::3], faced, posture, unlocked])
         assert set(np.unique(flags)) <= {0, PRESENT} and posture.sum() == PRESENT
         rows = nearest.reshape(-1, 3)
         assert not rows[rows[:, 0] == 0].any()
@@ -40,6 +40,7 @@ class Seen:
         self.inventory = dict(zip(constants.items, amounts.tolist(), strict=True))
         self.posture = POSTURES[posture.argmax()]
         self.daylight = daylight.item() / PRESENT
+        self.unlocked = {name for name, there in zip(constants.achievements, unlocked, strict=True) if there}
 
 
 def what_is_at(env: CrafterWrapper, offset: np.ndarray) -> set[str]:
@@ -84,7 +85,7 @@ def test_the_same_seed_and_actions_give_the_worlds_of_the_pictures_their_rewards
 
 
 def test_the_symbols_say_what_crafter_has_nearest_and_before_the_player() -> None:
-    env, things, asleep = environment(), set(), 0
+    env, things, asleep, unlocked = environment(), set(), 0, set()
     for number, (obs, *_) in enumerate(random_play(env, 600)):
         seen, player = Seen(obs["symbols"]), env.env._player
         if number % 10 == 0:
@@ -93,8 +94,10 @@ def test_the_symbols_say_what_crafter_has_nearest_and_before_the_player() -> Non
         assert seen.faced == what_is_at(env, np.array(player.facing))
         assert (seen.inventory, seen.posture) == (player.inventory, player.texture)
         assert seen.daylight == pytest.approx(env.env._world.daylight)
+        assert seen.unlocked == {name for name, count in player.achievements.items() if count}
         asleep += player.sleeping
-    assert {"cow", "zombie", "water", "tree"} <= things and asleep > 0
+        unlocked |= seen.unlocked
+    assert {"cow", "zombie", "water", "tree"} <= things and asleep > 0 and len(unlocked) > 2
 
 
 def test_the_edge_of_the_world_is_seen_in_every_corner() -> None:
@@ -152,7 +155,7 @@ def test_what_is_drawn_is_what_crafters_picture_has_there_at_noon() -> None:
         column, row = CELL * (CENTRE + offset)
         assert off[row : row + CELL, column : column + CELL].max() <= 1
     assert off[ROWS * CELL :].max() <= 1
-    halves = env.draw_observation(obs["symbols"] / (2, *[1] * 97))
+    halves = env.draw_observation(obs["symbols"] / (2, *[1] * 119))
     assert halves.shape == drawn.shape and (halves[ROWS * CELL :] == drawn[ROWS * CELL :]).all()
 
 
@@ -181,7 +184,7 @@ def test_sheeprl_makes_it_with_its_reward_beside_the_symbols() -> None:
     cfg = experiment("exp=dnp_crafter_symbolic_small_baseline", "env.wrapper.worlds=evaluation")
     env = make_env(dotdict(OmegaConf.to_container(cfg, resolve=True)), seed=0, rank=0)()
     obs, _ = env.reset(seed=0)
-    assert {key: value.shape for key, value in obs.items()} == {"symbols": (98,), "reward": (1,)}
+    assert {key: value.shape for key, value in obs.items()} == {"symbols": (120,), "reward": (1,)}
     assert env.observation_space["symbols"].contains(obs["symbols"])
     assert env.render().shape == (64, 64, 3)
 
