@@ -90,10 +90,12 @@ def batch_states(algo: dotdict) -> int:
 def root_states(algo: dotdict) -> int:
     """How many of the M states imagination starts from: `algo.ponder.roots` as a number, at least 1.
 
-    All, for an actor that never halts, or has one ponder step: it imagines what DreamerV3 does.
+    All, for an actor that has one ponder step, or never halts where the estimator would take N trajectories from each
+    of fewer: it imagines what DreamerV3 does.
     """
-    roots, states = algo.ponder.roots, batch_states(algo)
-    if roots == "all" or choices(algo.ponder) == 1:
+    ponder, states = algo.ponder, batch_states(algo)
+    roots, never_halts = ponder.roots, choices(ponder) == 1
+    if roots == "all" or ponder.max_halts == 1 or (never_halts and ponder.estimator == "trajectories"):
         return states
     return max(1, round(roots * states)) if isinstance(roots, float) else roots
 

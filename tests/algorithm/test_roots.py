@@ -28,11 +28,21 @@ def test_roots_are_all_of_a_batch_or_a_number_or_a_fraction(roots: str | float, 
     assert root_states(config) == expected
 
 
-@pytest.mark.parametrize(("key", "value"), [("learn_halting", False), ("max_halts", 1)])
-def test_an_actor_that_never_halts_imagines_from_all_states(key: str, value: object) -> None:
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"learn_halting": False}, 128),
+        ({"max_halts": 1}, 128),
+        ({"max_halts": 1, "estimator": "marginal"}, 128),
+        ({"learn_halting": False, "estimator": "marginal"}, 32),
+    ],
+)
+def test_an_actor_that_never_halts_imagines_from_all_states_or_as_many_as_one_that_does(
+    changed: dict[str, object], expected: int
+) -> None:
     config = algo(0.25)
-    config.ponder[key] = value
-    assert root_states(config) == 128
+    config.ponder.update(changed)
+    assert root_states(config) == expected
 
 
 @pytest.mark.parametrize("roots", [0, 1, -3, 129, 0.0, 1.5, "some", "null", "true", ".nan"])

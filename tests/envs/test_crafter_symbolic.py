@@ -12,7 +12,17 @@ from sheeprl.utils.utils import dotdict
 from test_configs import experiment
 
 from sheeprl_dnp.envs.crafter import CrafterWrapper
-from sheeprl_dnp.envs.crafter_symbolic import CELL, KINDS, POSTURES, THINGS, WIDTH, SymbolicCrafterWrapper
+from sheeprl_dnp.envs.crafter_symbolic import (
+    CELL,
+    FACED,
+    IN_VIEW,
+    KINDS,
+    POSTURES,
+    SOUGHT,
+    THINGS,
+    WIDTH,
+    SymbolicCrafterWrapper,
+)
 from sheeprl_dnp.envs.symbols import PRESENT
 from sheeprl_dnp.runs import ConfigError
 
@@ -29,13 +39,14 @@ class Seen:
     """An observation, read again."""
 
     def __init__(self, symbols: np.ndarray) -> None:
-        nearest, faced, amounts, posture, daylight, unlocked = np.split(symbols, np.cumsum([57, 19, 16, 5, 1]))
-        flags = np.concatenate([nearest[::3], faced, posture, unlocked])
-        assert set(np.unique(flags)) <= {0, PRESENT} and posture.sum() == PRESENT
+        nearest, faced, amounts, posture, daylight, unlocked = np.split(symbols, np.cumsum([45, 19, 16, 5, 1]))
+        for flags, there in ((nearest[::3], IN_VIEW), (faced, FACED), (posture, PRESENT), (unlocked, PRESENT)):
+            assert set(np.unique(flags)) <= {0, there}
+        assert posture.sum() == PRESENT
         rows = nearest.reshape(-1, 3)
         assert not rows[rows[:, 0] == 0].any()
         offsets = (rows[:, 1:] / WIDTH).astype(int).tolist()
-        self.nearest = {name: offset for name, offset, row in zip(KINDS, offsets, rows, strict=True) if row[0]}
+        self.nearest = {name: offset for name, offset, row in zip(SOUGHT, offsets, rows, strict=True) if row[0]}
         self.faced = {name for name, there in zip(KINDS, faced, strict=True) if there}
         self.inventory = dict(zip(constants.items, amounts.tolist(), strict=True))
         self.posture = POSTURES[posture.argmax()]
@@ -54,7 +65,8 @@ def nearest_by_hand(env: CrafterWrapper) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for offset in sorted(CELLS, key=lambda offset: abs(offset).sum()):  # stable: in reading order
         for name in what_is_at(env, offset):
-            found.setdefault(name, offset.tolist())
+            if name not in ("outside", "grass", "sand", "path"):
+                found.setdefault(name, offset.tolist())
     return found
 
 
@@ -107,7 +119,7 @@ def test_the_edge_of_the_world_is_seen_in_every_corner() -> None:
         env.env._player.pos = 63 * np.array(corner)
         seen = Seen(env._symbols())
         assert seen.nearest == nearest_by_hand(env)
-        assert abs(np.array(seen.nearest["outside"])).sum() == 1
+        assert seen.faced == what_is_at(env, env.env._player.facing)
 
 
 def test_each_thing_and_each_posture_is_told_from_the_others() -> None:
@@ -149,30 +161,30 @@ def test_what_is_drawn_is_what_crafters_picture_has_there_at_noon() -> None:
     drawn, picture = env.draw_observation(obs["symbols"]), env.render()
     assert drawn.shape == picture.shape and drawn.dtype == np.uint8
     nearest = Seen(obs["symbols"]).nearest
-    assert len(nearest) > 2
+    assert len(nearest) > 1
     off = np.abs(drawn.astype(int) - picture)
     for offset in nearest.values():
         column, row = CELL * (CENTRE + offset)
         assert off[row : row + CELL, column : column + CELL].max() <= 1
     assert off[ROWS * CELL :].max() <= 1
-    halves = env.draw_observation(obs["symbols"] / (2, *[1] * 119))
+    halves = env.draw_observation(obs["symbols"] / (2, *[1] * 107))
     assert halves.shape == drawn.shape and (halves[ROWS * CELL :] == drawn[ROWS * CELL :]).all()
 
 
 def test_a_belief_is_drawn_half_and_never_outside_the_picture() -> None:
     env = environment(size=9 * CELL)
     obs, _ = env.reset()
-    tree = 3 * KINDS.index("tree")
+    tree = 3 * SOUGHT.index("tree")
     empty = np.zeros_like(obs["symbols"])
     meadow, drawn = env.draw_observation(empty).astype(int), {}
-    for there in (PRESENT / 2, PRESENT, 9 * PRESENT):
+    for there in (IN_VIEW / 2, IN_VIEW, 9 * IN_VIEW):
         believed = empty.copy()
         believed[tree : tree + 3] = there, 9 * WIDTH, -9 * WIDTH  # far beyond the upper right corner
         drawn[there] = env.draw_observation(believed).astype(int) - meadow
         assert set(zip(*np.nonzero(drawn[there].any(-1)), strict=True)) <= set(np.ndindex(CELL, COLUMNS * CELL))
         assert drawn[there][:, : (COLUMNS - 1) * CELL].any() == 0 != drawn[there].any()
-    assert np.abs(drawn[PRESENT / 2] - drawn[PRESENT] / 2).max() <= 1
-    np.testing.assert_array_equal(drawn[PRESENT], drawn[9 * PRESENT])
+    assert np.abs(drawn[IN_VIEW / 2] - drawn[IN_VIEW] / 2).max() <= 1
+    np.testing.assert_array_equal(drawn[IN_VIEW], drawn[9 * IN_VIEW])
 
 
 @pytest.mark.filterwarnings("ignore:.*not having a spec")
@@ -184,7 +196,7 @@ def test_sheeprl_makes_it_with_its_reward_beside_the_symbols() -> None:
     cfg = experiment("exp=dnp_crafter_symbolic_small_baseline", "env.wrapper.worlds=evaluation")
     env = make_env(dotdict(OmegaConf.to_container(cfg, resolve=True)), seed=0, rank=0)()
     obs, _ = env.reset(seed=0)
-    assert {key: value.shape for key, value in obs.items()} == {"symbols": (120,), "reward": (1,)}
+    assert {key: value.shape for key, value in obs.items()} == {"symbols": (108,), "reward": (1,)}
     assert env.observation_space["symbols"].contains(obs["symbols"])
     assert env.render().shape == (64, 64, 3)
 
