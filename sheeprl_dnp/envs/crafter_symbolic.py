@@ -15,9 +15,7 @@ THINGS = ("cow", "zombie", "skeleton", ARROW, "plant", "plant-ripe")
 KINDS = (*MATERIALS, *THINGS)
 FACINGS = {"player-left": (-1, 0), "player-right": (1, 0), "player-up": (0, -1), "player-down": (0, 1)}
 POSTURES = (*FACINGS, "player-sleep")
-SOUGHT = tuple(
-    kind for kind in KINDS if kind not in ("outside", "grass", "sand", "path")
-)  # of which the nearest is told
+SOUGHT = tuple(kind for kind in KINDS if kind not in ("outside", "grass", "sand", "path"))  # whose nearest is told
 # DreamerV3 takes logarithms of an observation, and their squared errors: so these say how much of it each part is. What
 # the player faces decides what its next action does, and is learned before where the nearest of each kind is
 FACED = 64.0
@@ -55,6 +53,7 @@ class SymbolicCrafterWrapper(CrafterWrapper):
         offsets = np.array([*np.ndindex(*self._grid[::-1].tolist())])[:, ::-1] - self._centre  # right, below
         self._order = np.abs(offsets).sum(1).argsort(kind="stable")  # of the cells, the nearest first
         self._offsets = offsets[self._order]
+        self._sought = [KINDS.index(kind) for kind in SOUGHT]
         self.env._obs = self._symbols
         size = 3 * len(SOUGHT) + len(KINDS) + len(constants.items) + len(POSTURES) + 1 + len(constants.achievements)
         self.observation_space = gym.spaces.Dict({"symbols": gym.spaces.Box(-FACED, FACED, (size,), np.float32)})
@@ -116,8 +115,7 @@ class SymbolicCrafterWrapper(CrafterWrapper):
 
     def _nearest(self, cells: np.ndarray) -> np.ndarray:
         """Whether there is one of each kind in view, and how far to the right and below the nearest is: [SOUGHT, 3]."""
-        sought = [KINDS.index(kind) for kind in SOUGHT]
-        by_distance = cells.reshape(-1, len(KINDS))[self._order][:, sought]
+        by_distance = cells[..., self._sought].reshape(-1, len(SOUGHT))[self._order]
         there = by_distance.any(0)[:, None]
         return there * np.concatenate([IN_VIEW * there, WIDTH * self._offsets[by_distance.argmax(0)]], 1)
 
