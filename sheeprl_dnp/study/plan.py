@@ -1,6 +1,6 @@
 """The plan of a study: where it comes from, and the configurations that its arms train with.
 
-    plan = find_plan("crafter_symbolic")          # configs/study/crafter_symbolic.yaml; or the path of such a file
+    plan = find_plan("crafter_symbolic")             # configs/study/crafter_symbolic.yaml; or the path of such a file
     cfg = compose_arm(plan.arms[0], plan.overrides)  # checked: it can be trained as a part of a study
     hydra_overrides(plan.arms[0], plan.overrides)    # what the command `sheeprl` gets for the same
 

@@ -117,9 +117,10 @@ def test_the_edge_of_the_world_is_seen_in_every_corner() -> None:
     env.reset()
     for corner in np.ndindex(2, 2):
         env.env._player.pos = 63 * np.array(corner)
+        env.env._player.facing = (2 * corner[0] - 1, 0)  # off the world
         seen = Seen(env._symbols())
         assert seen.nearest == nearest_by_hand(env)
-        assert seen.faced == what_is_at(env, env.env._player.facing)
+        assert seen.faced == {"outside"}
 
 
 def test_each_thing_and_each_posture_is_told_from_the_others() -> None:
@@ -155,13 +156,14 @@ def test_the_player_is_nothing_that_it_sees() -> None:
 
 def test_what_is_drawn_is_what_crafters_picture_has_there_at_noon() -> None:
     env = environment(size=9 * CELL)
-    obs, _ = env.reset()
+    env.reset()
+    env.env._world.add(objects.Plant(env.env._world, env.env._player.pos + np.array([2, 0])))
     for _ in range(60):  # of 300 steps of a day, which begins in the morning
         obs, *_ = env.step(0)
     drawn, picture = env.draw_observation(obs["symbols"]), env.render()
     assert drawn.shape == picture.shape and drawn.dtype == np.uint8
     nearest = Seen(obs["symbols"]).nearest
-    assert len(nearest) > 1
+    assert len(nearest) > 2
     off = np.abs(drawn.astype(int) - picture)
     for offset in nearest.values():
         column, row = CELL * (CENTRE + offset)
