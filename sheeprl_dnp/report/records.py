@@ -49,7 +49,7 @@ class Costs(BaseModel):
 class Attempt(BaseModel):
     exit: int | None
     wall_s: Finite
-    cpu_s: Finite | None = None
+    cpu_s: Finite
     machine: dict[str, Any]
     threads: int | None = None
     commit: str | None = None
@@ -167,11 +167,11 @@ def _attempts(run: Run) -> list[Attempt]:
 
 
 def _times(run: Run) -> dict[str, Any]:
-    """Sums over the attempts, unknown if one of them doesn't say, and the machines."""
+    """Sums over the attempts, and the machines."""
     attempts = _attempts(run)
     times = pd.DataFrame([attempt.model_dump(include={"wall_s", "cpu_s"}) for attempt in attempts], dtype=float)
     machines = dict.fromkeys(attempt.description for attempt in attempts)
-    return {**times.sum(skipna=False), "machines": " | ".join(machines) or None}
+    return {**times.sum(), "machines": " | ".join(machines) or None}
 
 
 def _episodes(run: Run) -> pd.DataFrame:

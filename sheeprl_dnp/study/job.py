@@ -127,8 +127,6 @@ def train(run: Run, plan: Plan, checkpoint: Path | None, threads: int, lock: int
         "start": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "from_step": checkpoint_step(checkpoint) if checkpoint else 0,
         "exit": None,
-        "wall_s": 0.0,
-        "cpu_s": None,
         "command": command(run, plan, checkpoint),
         "threads": threads,
         "commit": commit(),

@@ -26,10 +26,7 @@ def outcome(run: Run, objective: str | None, error: str) -> Outcome:
     Raises:
         ConfigError: an evaluation has no such objective.
     """
-    attempts = [json.loads(path.read_text()) for path in run.folder.glob("attempt_*.json")]
-    # Of an attempt that was killed, how long it ran
-    seconds = sum(attempt["wall_s"] if attempt["cpu_s"] is None else attempt["cpu_s"] for attempt in attempts)
-    cpu_s = round(seconds, 1)
+    cpu_s = round(sum(json.loads(path.read_text())["cpu_s"] for path in run.folder.glob("attempt_*.json")), 1)
     if not run.is_finished:
         return Outcome(reason=error, steps=played_steps(run), cpu_s=cpu_s)
     finished = run.load("finished.json")

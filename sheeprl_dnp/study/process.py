@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 HEARTBEAT = 10.0  # seconds between two notes of how long a process has run
 
 
@@ -34,29 +36,36 @@ class LoggedProcess:
         return self.error().split("Error: ", 1)[-1]
 
     def wait(self, note: Callable[[dict[str, Any]], None]) -> int:
-        """Notes again and again how long it has run, so that this is known of one that is killed too.
+        """Notes again and again what time it took, with its children, so that this is known of one that is killed too.
 
         Returns:
             Its exit code.
         """
-        start, cpu = time.monotonic(), cpu_of_children()
+        start, before = time.monotonic(), cpu_time()
         try:
             while self.process.returncode is None:
-                note({"wall_s": round(time.monotonic() - start, 1)})
+                note(took(start, before))
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self.process.wait(HEARTBEAT)
         except BaseException:
             self.process.terminate()
             raise
-        took = {"wall_s": round(time.monotonic() - start, 1), "cpu_s": round(cpu_of_children() - cpu, 1)}
-        note({"exit": self.process.returncode, **took})
+        note({"exit": self.process.returncode, **took(start, before)})
         return self.process.returncode
 
 
-def cpu_of_children() -> float:
-    """Seconds of those that have ended."""
-    times = os.times()
-    return times.children_user + times.children_system
+def took(start: float, before: float) -> dict[str, float]:
+    return {"wall_s": round(time.monotonic() - start, 1), "cpu_s": round(cpu_time() - before, 1)}
+
+
+def cpu_time() -> float:
+    """Seconds of this process's children and all of theirs, those that have ended too."""
+    seconds = 0.0
+    for process in (this := psutil.Process(), *this.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):  # one that ends just now
+            times = process.cpu_times()
+            seconds += times.children_user + times.children_system + (process != this) * (times.user + times.system)
+    return seconds
 
 
 def start(module: Sequence[str], log: Path, folder: Path, threads: int, **options: Any) -> LoggedProcess:

@@ -166,8 +166,7 @@ def run_costs(arm: str) -> dict[str, Any]:
 
 
 def attempt(arm: str, seed: int, *, wall_s: float, code: int | None = 0) -> dict[str, Any]:
-    cpu_s = wall_s / 2 if code == 0 else None
-    when = {"start": "2026-01-01T00:00:00+00:00", "from_step": 0, "exit": code, "wall_s": wall_s, "cpu_s": cpu_s}
+    when = {"start": "2026-01-01T00:00:00+00:00", "from_step": 0, "exit": code, "wall_s": wall_s, "cpu_s": wall_s / 2}
     command = ["sheeprl", f"exp={arm}", f"seed={seed}"]
     return when | {"command": command, "threads": 1, "commit": "0123456789abcdef", "machine": MACHINE}
 

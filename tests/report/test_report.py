@@ -178,11 +178,11 @@ def test_a_resumed_run_counts_its_episodes_once(study: Path) -> None:
     episodes = training(study, "ponder", 1)
     later = [json.dumps(episode) + "\n" for episode in episodes if episode["step"] > 5000]
     (version / "episodes.jsonl").write_text("".join(later))
-    write(folder / "attempt_0.json", attempt("ponder", 1, wall_s=3600, code=None))  # killed: its CPU time is unknown
+    write(folder / "attempt_0.json", attempt("ponder", 1, wall_s=3600, code=None))  # killed
     write(folder / "attempt_1.json", attempt("ponder", 1, wall_s=400))
     results = results_of(study)
     run = results.runs.loc[("ponder", 1)]
-    assert run["training_episodes"] == len(episodes) and run["wall_s"] == 4000 and pd.isna(run["cpu_s"])
+    assert run["training_episodes"] == len(episodes) and run["wall_s"] == 4000 and run["cpu_s"] == 2000
     assert results.problems.empty and "resume_from" not in markdown(results, {}).split("Left out")[1].split("\n", 1)[1]
 
 
