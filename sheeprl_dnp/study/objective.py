@@ -26,7 +26,7 @@ def outcome(run: Run, objective: str | None, error: str) -> Outcome:
     Raises:
         ConfigError: an evaluation has no such objective.
     """
-    cpu_s = round(sum(json.loads(path.read_text())["cpu_s"] for path in run.folder.glob("attempt_*.json")), 1)
+    cpu_s = round(sum(run.load(path.name)["cpu_s"] for path in run.folder.glob("attempt_*.json")), 1)
     if not run.is_finished:
         return Outcome(reason=error, steps=played_steps(run), cpu_s=cpu_s)
     finished = run.load("finished.json")

@@ -39,7 +39,7 @@ def test_the_reason_of_a_failure_is_of_its_own_attempt(tmp_path: Path) -> None:
     assert attempt.error() == "Could not override 'x'."
 
 
-def test_the_time_of_one_that_is_killed_is_known_with_that_of_its_children(
+def test_its_time_is_known_while_it_runs_with_that_of_its_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "HEARTBEAT", 0.2)
