@@ -96,34 +96,6 @@ def assert_is_whole(run: Run) -> None:
     assert [episode["seed"] for episode in run.load("evaluation_default.json")["episodes"]] == [0, 1]
 
 
-@pytest.mark.timeout(1200)
-def test_a_killed_study_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    folder = tmp_path / "study"
-    command = new_study(folder, ARMS[1:], "1")
-    process = subprocess.Popen(command, env=clean_environment(), start_new_session=True, stderr=subprocess.DEVNULL)
-    run = run_of(folder, ARMS[1])
-    wait_for(folder, f"runs/{ARMS[1]}/seed_1/version_0/checkpoint/ckpt_[2-6]00_0.ckpt", 200)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    saved = max(run.checkpoints(), key=lambda path: path.stat().st_mtime)
-    saved.with_name("ckpt_690_0.ckpt").write_bytes(saved.read_bytes()[:1000])  # one that was cut while it was saved
-    result = run_command(study_command(folder))
-    assert result.returncode == 0, result.stderr
-    assert "1 of 1 runs finished" in result.stderr
-    assert_is_whole(run)
-    attempts = [run.load(f"attempt_{number}.json") for number in (0, 1)]
-    assert attempts[0]["from_step"] == 0 and attempts[0]["exit"] is None
-    assert 200 <= attempts[1]["from_step"] <= 600 and attempts[1]["exit"] == 0
-    assert attempts[1]["cpu_s"] > 0 and attempts[1]["machine"]["cores"] == os.cpu_count()
-    forced = {steps: run.load(f"evaluation_{steps}.json") for steps in (1, 6)}
-    assert {steps: evaluation["mean_ponder_steps"] for steps, evaluation in forced.items()} == {1: 1, 6: 6}
-    shuffled = run.load("evaluation_shuffled.json")
-    assert shuffled["steps"] == "shuffled" and 1 < shuffled["mean_ponder_steps"] < 4
-    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.json")}
-    assert run_command(study_command(folder)).returncode == 0
-    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.json")} == before
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_study_killed_at_random_five_times_ends_with_all_its_runs(tmp_path: Path) -> None:
@@ -183,51 +155,90 @@ def test_a_launcher_of_hydra_runs_a_study(tmp_path: Path) -> None:
 
 
 HARDER = ["env.wrapper.difficulty=[5,8]"]
+PONDER, BASELINE = "Ponder, N = 2", "8"
 
 
 def write_plan(path: Path) -> None:
-    short = [*TINY_LIGHTS_OUT, "env.wrapper.difficulty=[1,1]"]
     arm = {"exp": LIGHTS, "overrides": ["algo.ponder.max_halts=2"]}
-    arms = [{"label": "8", "exp": f"{LIGHTS}_baseline"}, {"label": "Ponder, N = 2", **arm}]
-    evaluations = {"episodes": 2, "forced_episodes": 2, "dream": [9], "environments": {"harder": HARDER}}
-    evaluations["worlds"] = "validation"
-    path.write_text(yaml.safe_dump({"arms": arms, "seeds": [1], "overrides": short, "evaluations": evaluations}))
+    arms = [{"label": PONDER, **arm}, {"label": BASELINE, "exp": f"{LIGHTS}_baseline"}]
+    evaluations = {"episodes": 2, "forced_steps": [1, 6, "shuffled"], "forced_episodes": 10, "dream": [9]}
+    evaluations |= {"environments": {"harder": HARDER}, "worlds": "validation"}
+    overrides = [*TINY, "env.wrapper.difficulty=[1,1]"]
+    path.write_text(yaml.safe_dump({"arms": arms, "seeds": [1], "overrides": overrides, "evaluations": evaluations}))
 
 
-def test_a_study_in_a_file_runs_under_the_labels_of_its_arms_and_is_published(tmp_path: Path) -> None:
-    write_plan(tmp_path / "mine.yaml")
-    where = {"cwd": tmp_path, "env": clean_environment(), "capture_output": True, "text": True}
-    result = subprocess.run(study_command(tmp_path / "mine.yaml"), **where)
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of a file, killed in its first run when that has saved a checkpoint, and run again."""
+    root = tmp_path_factory.mktemp("studied")
+    write_plan(root / "mine.yaml")
+    folder = root / "studies" / "mine"
+    process = subprocess.Popen(
+        study_command(root / "mine.yaml"),
+        cwd=root,
+        env=clean_environment(),
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(folder, "runs/*/seed_1/version_0/checkpoint/ckpt_[2-6]00_0.ckpt", 200)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (run, _) = read_study(folder).runs(folder)
+    saved = max(run.checkpoints(), key=lambda path: path.stat().st_mtime)
+    saved.with_name("ckpt_690_0.ckpt").write_bytes(saved.read_bytes()[:1000])  # one that was cut while it was saved
+    result = run_command(study_command(folder))
     assert result.returncode == 0, result.stderr
-    folder = tmp_path / "studies" / "mine"
-    assert sorted(path.name for path in (folder / "runs").iterdir()) == ["8", "Ponder_N_2"]
-    for path in folder.glob("runs/*/seed_1/evaluation_*.json"):
+    assert "2 of 2 runs finished" in result.stderr
+    return folder
+
+
+@pytest.mark.timeout(1200)
+def test_a_killed_study_goes_on_from_its_checkpoint(studied: Path) -> None:
+    run, other = read_study(studied).runs(studied)
+    assert_is_whole(run)
+    assert_is_whole(other)
+    attempts = [run.load(f"attempt_{number}.json") for number in (0, 1)]
+    assert attempts[0]["from_step"] == 0 and attempts[0]["exit"] is None
+    assert 200 <= attempts[1]["from_step"] <= 600 and attempts[1]["exit"] == 0
+    assert attempts[1]["cpu_s"] > 0 and attempts[1]["machine"]["cores"] == os.cpu_count()
+    before = {path: path.stat().st_mtime_ns for path in studied.glob("runs/**/*.json")}
+    assert run_command(study_command(studied)).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in studied.glob("runs/**/*.json")} == before
+
+
+def test_its_runs_have_the_labels_of_the_arms_and_the_evaluations_of_the_file(studied: Path) -> None:
+    assert sorted(path.name for path in (studied / "runs").iterdir()) == ["8", "Ponder_N_2"]
+    run, _ = read_study(studied).runs(studied)
+    forced = {steps: run.load(f"evaluation_{steps}.json")["mean_ponder_steps"] for steps in (1, 6, "shuffled")}
+    assert (forced[1], forced[6]) == (1, 6) and 1 < forced["shuffled"] < 2
+    for path in studied.glob("runs/*/seed_1/evaluation_*.json"):
         played, [rule, *elsewhere] = json.loads(path.read_text()), path.stem.removeprefix("evaluation_").split("@")
         assert (played["worlds"], played["dream"]) == ("validation", 9 if rule == "dream_9" else None)
         assert played["overrides"] == (HARDER if elsewhere else [])
         assert {episode["difficulty"] > 4 for episode in played["episodes"]} == {bool(elsewhere)}
-    published = subprocess.run(study_command(folder, "--publish", "--policies"), **where)
+
+
+def test_it_is_published_as_tables_with_its_policies(studied: Path) -> None:
+    root = studied.parents[1]
+    where = {"cwd": root, "env": clean_environment(), "capture_output": True, "text": True}
+    published = subprocess.run(study_command(studied, "--publish", "--policies"), **where)
     assert published.returncode == 0, published.stderr
-    for arm in ("8", "Ponder_N_2"):
-        (policy,) = (tmp_path / "results" / "mine" / "policies" / arm / "checkpoint").iterdir()
-        committed = json.loads((folder / "runs" / arm / "seed_1" / "evaluation_default.json").read_text())
+    target = root / "results" / "mine"
+    for run in read_study(studied).runs(studied):
+        (policy,) = (target / "policies" / run.arm.folder / "checkpoint").iterdir()
         replayed = evaluate_checkpoint(Settings(checkpoint=str(policy), worlds="validation", episodes=2))
-        assert replayed["episodes"] == committed["episodes"]
-    study = load(tmp_path / "results" / "mine")
-    assert study.finished["arm"].tolist() == ["8", "Ponder, N = 2"] and study.problems.empty
+        assert replayed["episodes"] == run.load("evaluation_default.json")["episodes"]
+    study = load(target)
+    assert study.finished["arm"].tolist() == [PONDER, BASELINE] and study.problems.empty
     rows = ["arm", "rule", "environment"]
-    played = study.evaluation.fillna({"environment": ""}).groupby(rows, observed=True)
-    assert played.size().to_dict() == {
-        (arm, rule, where): 2
-        for arm in ("8", "Ponder, N = 2")
-        for rule in ("default", "dream_9")
-        for where in ("", "harder")
-    }
-    assert len(study.evaluation) == 16 and study.metrics["step"].max() == 96
-    text = (tmp_path / "results" / "mine" / "report" / "report.md").read_text()
+    played = study.evaluation.fillna({"environment": ""}).groupby(rows, observed=True).size().to_dict()
+    rules = {PONDER: ("1", "6", "shuffled", "dream_9"), BASELINE: ("dream_9",)}
+    own = {(arm, "default", where): 2 for arm in rules for where in ("", "harder")}
+    forced = {(arm, rule, where): 10 for arm in rules for rule in rules[arm] for where in ("", "harder")}
+    assert played == own | forced and study.metrics["step"].max() == TOTAL_STEPS
+    text = (target / "report" / "report.md").read_text()
     assert "### Frozen policies in another environment: harder" in text and "| best of 9, dreamed |" in text
-    assert "| | 8 | Ponder, N = 2 |" in text and "2 of 2 runs are finished" in text
-    pages = sorted(path.name for path in (tmp_path / "results" / "mine").glob("*.html"))
-    assert pages == ["watch_8.html", "watch_Ponder_N_2.html"]
+    assert f"| | {PONDER} | {BASELINE} |" in text and "2 of 2 runs are finished" in text
+    assert sorted(path.name for path in target.glob("*.html")) == ["watch_8.html", "watch_Ponder_N_2.html"]
     again = subprocess.run(study_command(Path("results/mine")), **where)
     assert again.returncode == 1 and "has a published study" in again.stderr
