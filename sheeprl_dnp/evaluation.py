@@ -23,7 +23,7 @@ from sheeprl.utils.utils import dotdict
 from torch import Tensor
 
 from sheeprl_dnp.checkpoints import build_agent
-from sheeprl_dnp.dreamer_v3_ponder.config import check_dream, choices, ponders
+from sheeprl_dnp.dreamer_v3_ponder.config import check_dream, halting_rule, ponders
 from sheeprl_dnp.dreamer_v3_ponder.lookahead import BestOfMostProbable, Lookahead
 from sheeprl_dnp.dreamer_v3_ponder.utils import action_sizes
 from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS, score
@@ -70,7 +70,7 @@ class Settings:
         """What the results of an evaluation begin with."""
         rule = self.steps
         if rule is None:
-            rule = (algo.ponder.halting if algo.ponder.learn_halting else algo.ponder.max_halts) if ponders(algo) else 1
+            rule = halting_rule(algo.ponder) if ponders(algo) else 1
         precision = fabric._precision.precision
         asked = {**vars(self), "overrides": list(self.overrides), "steps": rule, "num_episodes": self.episodes}
         return asked | {"algorithm": algo.name, "device": fabric.device.type, "precision": precision}
@@ -149,11 +149,11 @@ def build_player(
     if dream is not None:
         space = envs.single_action_space
         check_dream(dream, cfg.algo, action_sizes(space), isinstance(space, gym.spaces.Box))
-        lookahead = Lookahead.of(cfg.algo, world_model, critic, moments, action_sizes(space)[0])
+        lookahead = Lookahead(cfg.algo, world_model, critic, moments, action_sizes(space)[0])
         actor = player.actor.module.actor if "ponder" in cfg.algo else player.actor.module
         player.actor = get_single_device_fabric(fabric).setup_module(BestOfMostProbable(actor, lookahead, dream))
-        # Its policy is the mixture of all its ponder steps
-        steps.update(torch.full((envs.num_envs,), choices(cfg.algo.ponder) if ponders(cfg.algo) else 1))
+        # Its policy is the mixture of all its ponder steps, or that of the last one
+        steps.update(torch.full((envs.num_envs,), cfg.algo.ponder.max_halts if ponders(cfg.algo) else 1))
     return player
 
 

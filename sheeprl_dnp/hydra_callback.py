@@ -110,7 +110,7 @@ def sentence(failure: BaseException) -> str | None:
             return f"Error: {error}"
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             return (
-                f"Error: the run could not write `{error.filename or 'its files'}` ({error.strerror}): it ended, and "
-                "its last checkpoint is as it was."
+                f"Error: the run could not read or write `{error.filename or 'its files'}` ({error.strerror}): it "
+                "ended, and its last checkpoint is as it was."
             )
     return None

@@ -27,8 +27,8 @@ GAP = 2  # pixels between pictures; three times as much where it begins to fores
 
 class OpenLoop:
     """Draws sequences of the replay buffer: below each what the world model believes in the first moments, which it
-    sees, then foresees, knowing the actions alone, and below that the difference. No random number of the training is
-    drawn.
+    sees, then foresees, knowing the actions alone, and below that the difference. No random number of a training on the
+    CPU or CUDA is drawn. Sequences of one moment show nothing.
 
     Args:
         start_step: that the training begins with.
@@ -46,7 +46,7 @@ class OpenLoop:
             step: of the environments.
         """
         self._gradient_steps += 1
-        if step >= self._due and self._gradient_steps >= APART:
+        if step >= self._due and self._gradient_steps >= APART and len(batch["actions"]) > 1:
             self._due, self._gradient_steps = step + self._every, 0
             self._writer.add_image(TAG, self.picture(world_model, batch), step, dataformats="HWC")
 

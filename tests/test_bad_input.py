@@ -84,6 +84,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert f"`log_root={tmp_path}/file/logs` can't be written" in refused(*EXPERIMENT, f"log_root={tmp_path}/file/logs")
 
 
+def test_an_actor_that_never_halts_is_played_as_it_learns() -> None:
+    never = [*EXPERIMENT, "algo.ponder.learn_halting=False"]
+    check(experiment(*never, "algo.ponder.halting=4"))
+    message = refused(*never, "algo.ponder.halting=2")
+    assert "`algo.ponder.halting=2` can't be with `algo.ponder.learn_halting=False`" in message and "step 4" in message
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounts a disk: run it as root")
 def test_a_disk_without_write_permission_is_named(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "ro"):

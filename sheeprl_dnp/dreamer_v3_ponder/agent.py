@@ -7,7 +7,7 @@ World-model tensors are `[T, B, ...]`, imagined ones `[H+1, N*M, ...]`, with the
 
 import copy
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium
 import hydra
@@ -64,6 +64,11 @@ class PonderActor(nn.Module):
         # What is left of `actor`, from features to actions; in a tuple, since its weights are registered above
         actor.model = nn.Identity()
         self._heads = (actor,)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Fabric's wrappers are taken off, for MLflow, child by child: the heads that act are those that are registered
+        super().__setstate__(state)
+        self._heads[0].mlp_heads = self.mlp_heads
 
     def forward(
         self,
@@ -250,7 +255,7 @@ def build_agent(
     )
     world_model, actor, critic, target_critic, player = agent
     known = moments or build_moments(cfg.algo.actor.moments)
-    lookahead = Lookahead.of(cfg.algo, world_model, critic, known, int(sum(actions_dim)))
+    lookahead = Lookahead(cfg.algo, world_model, critic, known, int(sum(actions_dim)))
     pondering_actor = PonderActor(actor.module, build_ponder_net(fitted_cfg, lookahead))
     if actor_state:
         pondering_actor.load_state_dict(actor_state)

@@ -67,6 +67,11 @@ def choices(ponder: dotdict) -> int:
     return ponder.max_halts if ponder.learn_halting else 1
 
 
+def halting_rule(ponder: dotdict) -> str | int:
+    """By what the player's ponder step is chosen: `halting`, but always the last one where the actor never halts."""
+    return ponder.halting if ponder.learn_halting or is_whole_number(ponder.halting) else ponder.max_halts
+
+
 def trajectories(ponder: dotdict) -> int:
     """How many trajectories are imagined from each root."""
     return choices(ponder) if ponder.estimator == "trajectories" else 1
@@ -108,6 +113,12 @@ def check_ponder_config(algo: dotdict) -> None:
     """
     check(Ponder, dict(algo.ponder), "algo.ponder.")
     check_estimator(algo)
+    ponder = algo.ponder
+    if not ponder.learn_halting and is_whole_number(ponder.halting) and ponder.halting != ponder.max_halts:
+        raise ConfigError(
+            f"`algo.ponder.halting={ponder.halting}` can't be with `algo.ponder.learn_halting=False`, where the actor "
+            f"learns at step {ponder.max_halts} alone (`algo.ponder.max_halts`): it must be 'sample'."
+        )
     if root_states(algo) > (states := batch_states(algo)):
         raise ConfigError(
             f"`algo.ponder.roots={algo.ponder.roots}` must be at most the {states} states of a batch "

@@ -28,6 +28,7 @@ EFFECTIVE = (
     "num_threads",
     "disable_grads",
     "float32_matmul_precision",
+    "distribution.validate_args",
 )
 OTHER_SECTIONS = ("metric", "hydra")  # of which any key is read
 

@@ -19,32 +19,18 @@ class Lookahead:
     It is no module: copies of an actor look ahead with the same weights, and train none of them.
 
     Args:
+        algo: the section of the configuration.
         moments: of the returns, whose scale S is that of the gains.
-        recurrent_size: of the recurrent part of a latent state, its last one.
         actions: A.
-        gamma: the discount of a step.
     """
 
     def __init__(
-        self,
-        world_model: WorldModel,
-        critic: nn.Module,
-        moments: WeightedMoments,
-        *,
-        recurrent_size: int,
-        actions: int,
-        gamma: float,
+        self, algo: dotdict, world_model: WorldModel, critic: nn.Module, moments: WeightedMoments, actions: int
     ) -> None:
         self.world_model, self.critic, self.moments = world_model, critic, moments
-        self.recurrent_size, self.actions, self.gamma = recurrent_size, actions, gamma
-
-    @classmethod
-    def of(
-        cls, algo: dotdict, world_model: WorldModel, critic: nn.Module, moments: WeightedMoments, actions: int
-    ) -> "Lookahead":
-        """That of an agent, from the section `algo` of its configuration."""
-        recurrent_size = algo.world_model.recurrent_model.recurrent_state_size
-        return cls(world_model, critic, moments, recurrent_size=recurrent_size, actions=actions, gamma=algo.gamma)
+        # Of the last part of a latent state; the discount of a step
+        self.recurrent_size, self.gamma = algo.world_model.recurrent_model.recurrent_state_size, algo.gamma
+        self.actions = actions
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Lookahead":
         return self

@@ -1,4 +1,4 @@
-"""A live line about a training: steps done, steps/s, time left, recent return and mean ponder steps."""
+"""A live line about a training: steps done, steps/s, time left, recent return, mean ponder steps as last logged."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ class StepsPerSecond(ProgressColumn):
 
 
 class ProgressLine(Progress):
-    """Steps done, steps/s, time left, recent return and mean ponder steps, on the terminal where standard error is one.
+    """Steps done, steps/s, time left, recent return, mean ponder steps, on the terminal where standard error is one.
 
     In the first process only. What goes to standard output stays there.
     """

@@ -31,7 +31,7 @@ from sheeprl.utils.utils import dotdict
 from sheeprl_dnp.dreamer_v3_ponder.agent import PonderedSteps
 from sheeprl_dnp.dreamer_v3_ponder.buffer_files import hold, resumed_folder
 from sheeprl_dnp.dreamer_v3_ponder.progress import ProgressLine
-from sheeprl_dnp.envs.episode_list import told
+from sheeprl_dnp.envs.episode_list import episode_return, told
 from sheeprl_dnp.envs.worlds import WorldSeeds
 from sheeprl_dnp.episodes import FILE_NAME
 from sheeprl_dnp.open_loop import OpenLoop
@@ -109,7 +109,9 @@ class Recorder(ExitStack):
         self._log_dir = sheeprl_logger.get_log_dir(fabric, *args, **kwargs)
         folder = local_folder(self._log_dir)
         self._file = folder / FILE_NAME if folder else None
-        if not folder:
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)  # SheepRL makes it on the first of several machines
+        else:
             fabric.print(f"The episodes are not recorded: `{self._log_dir}` is not a local folder.")
         if self._cfg.buffer.memmap and not self._buffer_folder:
             self.enter_context(hold(Path(fs.memmap_dir(self._cfg, self._log_dir, fabric.global_rank))))
@@ -234,13 +236,8 @@ def info_of(infos: dict[str, Any], index: int) -> dict[str, Any]:
 
 def episode_record(step: int, env: int, info: dict[str, Any]) -> dict[str, Any]:
     """The record of an episode, from its last `info`, with achievements as in Crafter's own records."""
-    reward = info.get("crafter_return", info["episode"]["r"])
-    record = {
-        "step": step,
-        "length": int(info["episode"]["l"]),
-        "reward": round(np.asarray(reward).item(), 6),
-        "env": env,
-    }
+    reward, length = round(episode_return(info), 6), int(info["episode"]["l"])
+    record = {"step": step, "length": length, "reward": reward, "env": env}
     for key, value in told(info).items():
         if isinstance(value, dict):
             record |= {f"{key.removesuffix('s')}_{name}": count for name, count in value.items()}

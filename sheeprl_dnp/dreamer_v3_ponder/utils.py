@@ -89,14 +89,20 @@ class WeightedMoments(Moments):
             x: the lambda-values, `[H, C*M, 1]`.
             weights: `[C, M]`, which add up to 1 over C; `None`: all equal, as where C is 1.
         """
+        low, high = self.low, self.high
         if weights is None or len(weights) == 1:
-            return super().forward(x, fabric)
-        values = fabric.all_gather(x).float().detach()
-        weights = fabric.all_gather(weights.view(1, -1, 1).expand_as(x)).float().detach()
-        low, high = weighted_quantiles(values, weights, (self._percentile_low, self._percentile_high))
-        self.low = self._decay * self.low + (1 - self._decay) * low
-        self.high = self._decay * self.high + (1 - self._decay) * high
-        return self.low.detach(), self.scale.detach()
+            offset, scale = super().forward(x, fabric)
+        else:
+            values = fabric.all_gather(x).float().detach()
+            weights = fabric.all_gather(weights.view(1, -1, 1).expand_as(x)).float().detach()
+            quantiles = weighted_quantiles(values, weights, (self._percentile_low, self._percentile_high))
+            self.low, self.high = (
+                self._decay * old + (1 - self._decay) * new for old, new in zip((low, high), quantiles, strict=True)
+            )
+            offset, scale = self.low.detach(), self.scale.detach()
+        # In place: code that was compiled with CUDA graphs, and looks ahead, reads them where they are
+        self.low, self.high = low.copy_(self.low), high.copy_(self.high)
+        return offset, scale
 
 
 def action_sizes(space: gym.Space) -> tuple[int, ...]:

@@ -30,6 +30,11 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str) else None
 
 
+def episode_return(info: dict[str, Any]) -> float:
+    """The sum of an episode's rewards, from its last `info`; also of those that `crafter_nonreward` keeps back."""
+    return np.asarray(info.get("crafter_return", info["episode"]["r"])).item()
+
+
 class EpisodeList(gym.Wrapper):
     """Plays one episode for each of its seeds, then rests: it gives the last observation, whatever the action.
 
@@ -51,9 +56,10 @@ class EpisodeList(gym.Wrapper):
         if not self._left:
             return self._obs, 0.0, False, False, {}
         self._obs, reward, terminated, truncated, info = self.env.step(action)
+        reward = np.asarray(reward).item()  # Gymnasium can't batch one of the shape [1]
         if not (terminated or truncated):
             return self._obs, reward, False, False, {}
-        ended = {"seed": self._left.pop(0), "return": float(info["episode"]["r"]), "length": int(info["episode"]["l"])}
+        ended = {"seed": self._left.pop(0), "return": episode_return(info), "length": int(info["episode"]["l"])}
         ended |= told(info)
         if self._left:
             self._obs, _ = self.env.reset(seed=self._left[0])

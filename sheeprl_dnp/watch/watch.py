@@ -14,7 +14,7 @@ from sheeprl.utils.utils import dotdict
 
 from sheeprl_dnp.arguments import command_parser, count, one_sentence
 from sheeprl_dnp.checkpoints import Agent, build_agent, open_checkpoint, seed_argument, steps_argument
-from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, choices, ponders
+from sheeprl_dnp.dreamer_v3_ponder.config import SHUFFLED, choices, halting_rule, ponders
 from sheeprl_dnp.envs.worlds import EVALUATION_WORLDS
 from sheeprl_dnp.evaluation import PlayerSteps, Record, make_environments, play
 from sheeprl_dnp.pictures import Artist
@@ -101,7 +101,7 @@ def about(cfg: dotdict, checkpoint: str) -> dict[str, Any]:
         return of | {"agent": agent, "kind": None, "rule": None}
     limit = "up to" if choices(algo.ponder) > 1 else "always"
     agent = f"Dream-&-Ponder, {limit} {algo.ponder.max_halts} ponder steps that {algo.ponder.step}"
-    return of | {"agent": agent, "kind": algo.ponder.step, "rule": algo.ponder.halting}
+    return of | {"agent": agent, "kind": algo.ponder.step, "rule": halting_rule(algo.ponder)}
 
 
 def decisions_argument(value: str) -> range:

@@ -1,6 +1,7 @@
 """The pondering actor: a wrapper of SheepRL's, for all of its kinds of actions, with no more parameters."""
 
 import copy
+import pickle
 from collections.abc import Sequence
 from typing import Any
 from unittest import mock
@@ -12,7 +13,7 @@ import torch
 from lightning.fabric import Fabric
 from omegaconf import OmegaConf
 from sheeprl.algos.dreamer_v3.agent import build_agent as build_dreamer_v3_agent
-from sheeprl.utils.utils import dotdict
+from sheeprl.utils.utils import dotdict, unwrap_fabric
 from test_configs import experiment
 
 from sheeprl_dnp.dreamer_v3_ponder.agent import PlayerActor, PonderActor, PonderedSteps, build_agent
@@ -36,6 +37,15 @@ def fabric() -> Fabric:
 def agent(cfg: Any, actions: Sequence[int] = (17,), is_continuous: bool = False, build: Any = build_agent) -> tuple:
     torch.manual_seed(0)
     return build(fabric(), actions, is_continuous, cfg, OBSERVATIONS)
+
+
+def test_an_actor_that_was_registered_acts_by_its_own_weights() -> None:
+    cfg = config()
+    _, actor, *_ = agent(cfg)
+    loaded = pickle.loads(pickle.dumps(unwrap_fabric(actor)))  # as MLflow keeps it
+    with torch.no_grad():
+        loaded.mlp_heads[0].bias[3] = 100.0
+    assert (loaded(latents(cfg, 5)).actions[0].argmax(-1) == 3).all()
 
 
 def latents(cfg: Any, *shape: int) -> torch.Tensor:

@@ -23,7 +23,7 @@ def test_a_player_takes_the_action_that_gains_most_of_the_most_probable_ones(cou
     cfg = configuration(f"algo.ponder.step={step}", "algo.ponder.max_halts=3")
     world_model, actor, critic, *_ = agent(cfg)
     moments = build_moments(cfg.algo.actor.moments)
-    lookahead = Lookahead(world_model, critic, moments, recurrent_size=16, actions=5, gamma=0.99)
+    lookahead = Lookahead(cfg.algo, world_model, critic, moments, 5)
     states = latents(40)
     (actions,), _ = BestOfMostProbable(actor, lookahead, count)(states.unsqueeze(0))
     assert actions.shape == (1, 40, 5) and (actions.sum(-1) == 1).all()
@@ -40,7 +40,7 @@ def test_the_best_of_one_is_the_most_probable_action_of_dreamer_v3() -> None:
         Fabric(accelerator="cpu", devices=1), (5,), False, cfg, OBSERVATIONS
     )
     moments = build_moments(cfg.algo.actor.moments)
-    lookahead = Lookahead(world_model, critic, moments, recurrent_size=16, actions=5, gamma=0.99)
+    lookahead = Lookahead(cfg.algo, world_model, critic, moments, 5)
     states = latents(40).unsqueeze(0)
     torch.testing.assert_close(
         BestOfMostProbable(actor, lookahead, 1)(states)[0][0], actor(states, greedy=True)[0][0].to(states.dtype)

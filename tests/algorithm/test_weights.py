@@ -89,3 +89,16 @@ def test_the_moments_are_dreamer_v3s_on_the_returns_of_the_weighted_mixture() ->
     weights = torch.tensor([0.2, 0.8]).repeat_interleave(500)
     mixture = torch.cat((returns[:, :500], returns[:, 500:].repeat(1, 4, 1)), 1)
     torch.testing.assert_close(mixed(returns, fabric, weights), theirs_mixed(mixture, fabric), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([[0.2] * 50, [0.8] * 50])])
+def test_the_moments_stay_where_compiled_code_reads_them(weights: Tensor | None) -> None:
+    moments, fabric = WeightedMoments(decay=0.5), Fabric(accelerator="cpu", devices=1)
+    places, known = (moments.low.data_ptr(), moments.high.data_ptr()), []
+    for n in range(2):
+        returns = torch.randn(15, 100, 1, generator=torch.Generator().manual_seed(n))
+        _, scale = moments(returns, fabric, weights)
+        known.append(scale.clone())
+        assert (moments.low.data_ptr(), moments.high.data_ptr()) == places
+        torch.testing.assert_close(moments.scale, scale)
+    assert known[0] != known[1]

@@ -40,6 +40,15 @@ def test_the_episodes_are_those_of_an_evaluation_in_one_environment(agent: Agent
         assert sum(taken) / len(taken) == pytest.approx(episode.record["ponder_steps"])
 
 
+def test_an_agent_that_never_halts_is_said_to_take_all_its_steps(agent: Agents, watched: Watched) -> None:
+    assert "· ponder steps: 4<" in watched("fixed")[0] and "· ponder steps: sample<" in watched("refine")[0]
+    checkpoint = agent("fixed")
+    cfg, state = load_config(checkpoint), load_checkpoint(checkpoint)
+    settings = Settings(checkpoint=checkpoint, episodes=2, num_envs=2, dream=2)
+    ahead = evaluate(evaluation_fabric(cfg.fabric), cfg, state, settings, log_dir="none", on_episode=lambda _: None)
+    assert ahead["mean_ponder_steps"] == ahead["steps"] == 4
+
+
 def entropy(probs: list[float]) -> float:
     return -sum(p * math.log(p) for p in probs if p)
 
