@@ -33,9 +33,13 @@ def cpu_model() -> str:
 
 def commit() -> str | None:
     """The commit of this project that runs, with `-dirty` after it if files differ; None for an installed package."""
-    folder = Path(__file__).parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    git = ["git", "-C", str(Path(__file__).parent)]
+    commands = (
+        ["ls-files", "--error-unmatch", __file__],  # not of a repository that the package is only installed below
+        ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+    )
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        *_, said = (subprocess.run([*git, *args], capture_output=True, text=True, check=True) for args in commands)
+        return said.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -165,6 +165,14 @@ class Plan(Checked):
     def labels(self) -> list[str]:
         return [arm.label for arm in self.arms]
 
+    def differs_from(self, part: "Plan") -> str | None:
+        """The first key in which it is not that plan, with arms or seeds in addition; None if it is."""
+        for key in Plan.model_fields:
+            ours, theirs = getattr(self, key), getattr(part, key)
+            if ours != theirs and not (key in ("arms", "seeds") and set(theirs) <= set(ours)):
+                return key
+        return None
+
     def runs(self, study: Path) -> list["Run"]:
         """All the runs, one seed after another, so that a study that was cut short has whole comparisons."""
         return [Run(study, arm, seed) for seed in self.seeds for arm in self.arms]
@@ -189,6 +197,12 @@ class Run:
     @property
     def is_finished(self) -> bool:
         return (self.folder / "finished.json").is_file()
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal ended the last attempt at its training."""
+        attempts = list(self.folder.glob("attempt_*.json"))
+        return bool(attempts) and (self.load(f"attempt_{len(attempts) - 1}.json")["exit"] or 0) < 0
 
     def checkpoints(self) -> list[Path]:
         """From the oldest to the newest."""

@@ -17,7 +17,7 @@ CAPTIONS: dict[Callable[[Results], Figure | None], str] = {
     frozen_figures.success_rates: f"Success rates of the achievements, {MEANS}; logarithmic above 1 %",
     training_figures.halting: "Where the agents halt over the training, and the ponder steps of an action: "
     f"{MEANS}, and what the prior asks for",
-    frozen_figures.forced_steps: f"Return against the computation for an action: {MEANS}",
+    frozen_figures.forced_steps: f"Return by the number of ponder steps, or of actions dreamed of: {MEANS}",
     frozen_figures.cost: "Return of the frozen policy against cost: small marks are seeds, large ones their mean",
     training_figures.learning_curves_by_difficulty: "Learning curves of the training episodes of each difficulty: "
     f"{MEANS}",

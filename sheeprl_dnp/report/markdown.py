@@ -20,7 +20,7 @@ CORRELATIONS = {
 LESS = {
     FORCED: "{to} steps less that with {from}",
     OWN_RULE: "own rule less that with its steps shuffled",
-    DREAM: "{label} less by its own rule",
+    DREAM: "{label} less {less}",
 }
 
 
@@ -121,8 +121,9 @@ def rules_table(results: Results, alone: bool = False) -> pd.DataFrame:
 
 def gains_table(results: Results) -> pd.DataFrame:
     """What more ponder steps, and their choice, bring: a line for each arm and pair, a column for each difficulty."""
-    rules = rules_of(results.gains["to"]).set_index("rule")
-    gains = texts(results.gains).join(rules, on="to")
+    rules = rules_of(results.gains[["from", "to"]].stack()).set_index("rule")
+    less = results.gains["from"].map({**rules["label"], OWN_RULE: "by its own rule"})
+    gains = texts(results.gains).assign(less=less).join(rules, on="to")
     pairs = [LESS[gain["kind"]].format_map(gain) for _, gain in gains.iterrows()]
     levels = gains["difficulty"].map("difficulty {:g}".format, na_action="ignore").fillna("all episodes")
     lines = gains.assign(pair=pairs, level=levels).groupby(["arm", "pair", "level"], sort=False)["text"].first()
@@ -137,7 +138,7 @@ def difficulty_table(results: Results) -> pd.DataFrame:
     levels = texts(results.rows(by=("difficulty",), rule=OWN_RULE))
     found = levels.pivot(index=keys, columns="measure", values="text")
     against = texts(results.rows("return", by=("difficulty",), rule=OWN_RULE, statistic="difference", than=first))
-    counts = [f"{n:,} ({text(worlds, 0)})" for n, worlds in results.counts.reindex(found.index).to_numpy()]
+    counts = [f"{n:,.0f} ({text(worlds, 0)})" for n, worlds in results.counts.reindex(found.index).to_numpy()]
     headings = {measure: BY_DIFFICULTY[measure][0] for measure in results.told_apart}
     cells = found.reindex(columns=list(headings)).rename(columns=headings).reset_index("difficulty")
     if len(cells):

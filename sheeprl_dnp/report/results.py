@@ -186,7 +186,8 @@ def gains(study: Study) -> pd.DataFrame:
     """What more ponder steps bring, what the choice of them is worth, and looking ahead, by arm and difficulty.
 
     The return with N steps less that with 1, with the most less that with N, by the own rule less that with its steps
-    shuffled, and looking ahead less by the own rule (`from`, `to`): paired by seed, in the worlds that both played.
+    shuffled, looking ahead less by the own rule, and at more actions less at the fewest (`from`, `to`): paired by seed,
+    in the worlds that both played.
     """
     frozen = study.episodes[study.episodes["rule"] != TRAINING]
     returns = frozen.pivot_table(index=[*RUN, "episode"], columns="rule", values="return", observed=True)
@@ -207,5 +208,6 @@ def _compared_rules(rules: pd.DataFrame, trained: int) -> list[tuple[str, str]]:
     """Of the rules of an agent, those whose returns are compared: less, more."""
     most = rules.loc[rules["kind"] == FORCED, "number"].max()
     pairs = [(f"{less:g}", f"{more:g}") for less, more in ((1, trained), (trained, most)) if less < more]
-    pairs += [(SHUFFLED, OWN_RULE), *((OWN_RULE, rule) for rule in rules.loc[rules["kind"] == DREAM, "rule"])]
+    dreams = rules.loc[rules["kind"] == DREAM, "rule"].tolist()
+    pairs += [(SHUFFLED, OWN_RULE), *((OWN_RULE, rule) for rule in dreams), *((dreams[0], rule) for rule in dreams[1:])]
     return [pair for pair in pairs if set(pair) <= set(rules["rule"])]

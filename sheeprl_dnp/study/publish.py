@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from sheeprl_dnp.report.report import report
 from sheeprl_dnp.report.tables import FILES, load, publish
 from sheeprl_dnp.runs import ConfigError, load_checkpoint, load_run_config, replace_file
-from sheeprl_dnp.studies import OWN_RULE, Plan, Run
+from sheeprl_dnp.studies import OWN_RULE, Plan, Run, read_study
 from sheeprl_dnp.watch.watch import watch
 
 EPISODES, DECISIONS = 2, range(1, 26)  # of a page, so that it can be kept with the results
@@ -28,21 +28,26 @@ KEPT = ("world_model", "actor", "critic", "moments", "iter_num")
 def publish_study(folder: Path, target: Path, *, policies: bool) -> None:
     """
     Raises:
-        ConfigError: it can't be written to `target`, or the study in `folder` can't be read.
+        ConfigError: it can't be written to `target`, where another study may be, or the one in `folder` can't be read.
     """
     if (target / "runs").exists() or target.resolve() == folder.resolve():
         raise ConfigError(f"`--publish={target.parent}` can't be: `{target}` is the folder of a study that runs.")
     study = load(folder)
+    if (target / "study.yaml").exists() and (key := study.plan.differs_from(read_study(target))):
+        raise ConfigError(
+            f"`--publish={target.parent}` can't be: `{target}` has another study, with other `{key}`: move one of them."
+        )
     first = [Run(folder, arm, study.plan.seeds[0]) for arm in study.plan.arms] if policies else []
+    played = [run for run in first if run.is_finished]
     try:
         publish(study, target)
-        for run in (run for run in first if run.is_finished):
+        for run in played:
             save_policy(run.folder / run.load("finished.json")["checkpoint"], target / "policies" / run.arm.folder)
     except OSError as error:
         raise ConfigError(f"`--publish={target.parent}` must be a folder to write in: {error.strerror}.") from error
     report(target, target / "report")
     pages = [page.name for page in write_pages(folder, study.plan, target)]
-    written = ["study.yaml", *FILES.values(), *pages, *(["policies/"] if policies else []), "report/"]
+    written = ["study.yaml", *FILES.values(), *pages, *(["policies/"] if played else []), "report/"]
     print(f"{target}: {', '.join(written)}")
 
 

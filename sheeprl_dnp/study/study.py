@@ -3,11 +3,11 @@
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sheeprl_dnp.arguments import add_pool, command_parser, count, names, numbers, one_sentence, resumable, threads_of
@@ -16,7 +16,7 @@ from sheeprl_dnp.report.tables import FILES
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Arm, Plan, read_study
 from sheeprl_dnp.study.job import QUIET, arm_argument, folder_argument
-from sheeprl_dnp.study.plan import PLANS, compose_arms, find_plan, save_plan
+from sheeprl_dnp.study.plan import PLANS, compose_arms, find_plan, load_arm, save_plan
 from sheeprl_dnp.study.pool import run_all
 from sheeprl_dnp.study.publish import publish_study
 
@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError(f"`{options.launcher_overrides[0]}` is for a launcher: name one with `--launcher`.")
     check_folder(folder)
     configs = compose_arms(plan)
+    check_unchanged(folder, plan, configs)
     try:
         save_plan(folder, plan, configs)
     except OSError as error:
@@ -140,19 +141,28 @@ def changed(plan: Plan | None, options: argparse.Namespace) -> Plan | None:
 
 def check_only_added(current: Plan, wanted: Plan, folder: Path) -> None:
     """Raises a ConfigError unless the study in the folder is a part of what is wanted."""
-    for key in Plan.model_fields:
-        old, new = getattr(current, key), getattr(wanted, key)
-        added = key in ("arms", "seeds") and set(old) <= set(new)
-        if old != new and not added:
-            raise ConfigError(
-                f"`{key}={_shown(new)}` is not that of the study in `{folder}`, `{_shown(old)}`: leave it out, or name "
-                "another folder (only arms and seeds can be added)."
-            )
+    if key := wanted.differs_from(current):
+        new, old = (_shown(getattr(plan, key)) for plan in (wanted, current))
+        raise ConfigError(
+            f"`{key}={new}` is not that of the study in `{folder}`, `{old}`: leave it out, or name another folder "
+            "(only arms and seeds can be added)."
+        )
 
 
 def _shown(value: Any) -> str:
     arms = isinstance(value, tuple) and all(isinstance(element, Arm) for element in value)
     return shown([arm.label for arm in value] if arms and value else value)
+
+
+def check_unchanged(folder: Path, plan: Plan, configs: Mapping[str, DictConfig]) -> None:
+    """Raises a ConfigError where an arm has runs, and its experiment is no longer what they were started with."""
+    for run in plan.runs(folder):
+        path = folder / "arms" / f"{run.arm.folder}.yaml"
+        if run.folder.exists() and path.is_file() and load_arm(folder, run.arm) != configs[run.arm.label]:
+            raise ConfigError(
+                f"`{run.arm.label}`: `exp={run.arm.exp}` has changed since {run.name} was started as `{path}` says: go "
+                "on as it was then, or name another folder."
+            )
 
 
 def check_folder(folder: Path) -> None:

@@ -23,7 +23,7 @@ import yaml
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from sheeprl_dnp.runs import replace_file, write_json
+from sheeprl_dnp.runs import ConfigError, replace_file, write_json
 from sheeprl_dnp.studies import Run
 from sheeprl_dnp.study.tuned_arms import Settings, TunedArm
 from sheeprl_dnp.study.tuning import Tuning
@@ -88,11 +88,24 @@ class ArmTrials:
         self._study = optuna.create_study(
             storage=storage, study_name=tuned.arm.label, direction="maximize", load_if_exists=True
         )
+        self._check_goes_on()
         for trial in self._study.get_trials(states=[TrialState.RUNNING]):
             if trial.params.keys() != tuned.space.keys():
                 self._study.tell(trial.number, state=TrialState.FAIL)  # stopped while it was asked for
         if not self._study.get_trials(states=[*ASKED, TrialState.WAITING]):
             self._study.enqueue_trial(dict(tuned.own))
+
+    def _check_goes_on(self) -> None:
+        """Raises a ConfigError where the trials that are there are another tuning's, and not just of fewer trials."""
+        asked = self._tuning.model_dump(mode="json")
+        known = self._study.user_attrs.get("tuning", asked)
+        for key, value in asked.items():
+            if value != known[key] and not (key == "trials" and value > known[key]):
+                raise ConfigError(
+                    f"`{key}` is not that of the trials in `{self._folder.parents[1]}`: leave it as it was, or name "
+                    "another `--folder` (only more `trials` can be added)."
+                )
+        self._study.set_user_attr("tuning", asked)
 
     def _asked(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=ASKED)
@@ -112,9 +125,9 @@ class ArmTrials:
         return [trial for trial in self.all() if trial.value is not None]
 
     def ask(self) -> Trial:
-        """The next one: the first has the arm's own settings, those up to the half depend on their number alone."""
+        """The next one: the first has the arm's own settings, those of the first half depend on their number alone."""
         self._study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=self._tuning.trials // 2 + 1,  # among them the one that is asked for
+            n_startup_trials=self._tuning.trials // 2,  # that have ended
             seed=self._tuning.first_seed + len(self._asked()),
         )
         self._study.ask({key: values.distribution for key, values in self.tuned.space.items()})
@@ -143,7 +156,11 @@ class ArmTrials:
 
 
 def open_arms(folder: Path, tuning: Tuning, tuned: Sequence[TunedArm]) -> list[ArmTrials]:
-    """The trials of each arm, those that the folder has among them."""
+    """The trials of each arm, those that the folder has among them.
+
+    Raises:
+        ConfigError: the folder has those of another tuning.
+    """
     path = folder.absolute() / "trials.sqlite3"
     # No part of the URL, where some characters of a path have a meaning
     storage = RDBStorage("sqlite:///trials.sqlite3", engine_kwargs={"creator": lambda: sqlite3.connect(path)})

@@ -37,7 +37,7 @@ study's plan (best.yaml), Optuna's own records (trials.sqlite3), and what tells 
 
 Killed or stopped, the same command goes on: trials that have ended are kept, others go on from their last checkpoint.
 With more `trials` in its file, a tuning gets these too. A trial that fails is the worst; the table says why. A trial
-takes the time and the disk of a run of a study (scripts/study --help).
+takes the time of a run of the study (scripts/study --help), as many times as its file says in `length`.
 """
 
 
@@ -54,12 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = find_tuning(options.tuning)
     folder = options.folder or (path.parent if path.name == FILE_NAME else Path("tunings") / path.stem)
     tuning = read_tuning(path)
-    check_goes_on(folder, tuning)
     tuned = tuned_arms(tuning)
     check_objective(tuning)
     with held(folder):
-        write_file(folder / FILE_NAME, tuning)
         arms = open_arms(folder, tuning, tuned)
+        write_file(folder / FILE_NAME, tuning)
         TrialRuns(folder, tuning, arms).run(options.processes, threads_of(options))
     print("\n".join(arm.summary() for arm in arms))
     print(f"As arms of a study: {folder / 'best.yaml'}; all the trials: {folder / 'trials.csv'}")
@@ -114,15 +113,16 @@ class TrialRuns:
             yield Work(trial.run, arm.tuned.total_steps, partial(self._ended, arm, trial))
 
     def _ended(self, arm: ArmTrials, trial: Trial, job: LoggedProcess) -> None:
-        if not trial.run.is_finished and (job.process.returncode < 0 or job.process.returncode > 128):  # by a signal
+        code = job.process.returncode
+        if not trial.run.is_finished and (code < 0 or code > 128 or (code and trial.run.was_killed)):  # by a signal
             self._pool.say(f"{trial.name}: stopped from outside; the same command goes on with it")
         else:
             self._tell(arm, trial, outcome(trial.run, self._tuning.objective, job.reason()))
 
     def _tell(self, arm: ArmTrials, trial: Trial, ended: Outcome) -> None:
-        arm.tell(trial, ended)
         for folder in (version / name for version in versions(trial.run.folder) for name in LARGE):
             shutil.rmtree(folder, ignore_errors=True)
+        arm.tell(trial, ended)
         save(self._folder, self._tuning, self._arms)
         said = f"failed: {ended.reason}" if ended.objective is None else f"{ended.measure} {ended.objective:.3g}"
         told, of = sum(len(arm.told()) for arm in self._arms), len(self._arms) * self._tuning.trials
@@ -139,21 +139,6 @@ def prepare(trial: Trial, tuning: Tuning) -> None:
     own = {"arms": (trial.run.arm,), "seeds": (trial.seed,), "evaluations": evaluations}
     plan = tuning.study.model_copy(update=own)
     save_plan(trial.folder, plan, compose_arms(plan))
-
-
-def check_goes_on(folder: Path, tuning: Tuning) -> None:
-    """Raises a ConfigError where a folder has another tuning, and not just one of fewer trials."""
-    path = folder / FILE_NAME
-    if not path.exists():
-        return
-    there = read_tuning(path)
-    for key in type(tuning).model_fields:
-        old, new = getattr(there, key), getattr(tuning, key)
-        if old != new and not (key == "trials" and old < new):
-            raise ConfigError(
-                f"`{key}` is not that of the tuning in `{folder}`: go on with `scripts/tune {folder}`, or name another "
-                "`--folder` (only more `trials` can be added)."
-            )
 
 
 @contextlib.contextmanager

@@ -17,9 +17,11 @@ from conftest import TINY_LIGHTS_OUT, clean_environment
 from sheeprl_dnp.episodes import read_episodes
 from sheeprl_dnp.evaluation import Settings
 from sheeprl_dnp.report.tables import load
+from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Arm, Run, read_study
 from sheeprl_dnp.study.evaluate import evaluate_checkpoint
 from sheeprl_dnp.study.pool import played_steps
+from sheeprl_dnp.study.publish import publish_study
 
 LIGHTS = "dnp_lights_out"
 ARMS = [f"{LIGHTS}_baseline", LIGHTS]
@@ -242,3 +244,6 @@ def test_it_is_published_as_tables_with_its_policies(studied: Path) -> None:
     assert sorted(path.name for path in target.glob("*.html")) == ["watch_8.html", "watch_Ponder_N_2.html"]
     again = subprocess.run(study_command(Path("results/mine")), **where)
     assert again.returncode == 1 and "has a published study" in again.stderr
+    (target / "study.yaml").write_text((target / "study.yaml").read_text().replace("dream: [9]", "dream: [4]"))
+    with pytest.raises(ConfigError, match="has another study, with other `evaluations`"):
+        publish_study(studied, target, policies=False)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Plan, read_study, write_file
-from sheeprl_dnp.study.plan import find_plan
-from sheeprl_dnp.study.study import main, parse_arguments, plan_and_folder
+from sheeprl_dnp.study.plan import compose_arms, find_plan, save_plan
+from sheeprl_dnp.study.study import check_unchanged, main, parse_arguments, plan_and_folder
 
 ARMS = ["dnp_crafter_small_baseline", "dnp_crafter_small"]
 BAD = {
@@ -77,6 +78,18 @@ def test_a_study_is_not_changed_by_other_arguments(tmp_path: Path) -> None:
     }.items():
         assert said in refused(tmp_path, argument)
     assert read_study(tmp_path) == Plan(arms=ARMS, seeds=[1])
+
+
+def test_a_study_does_not_go_on_with_an_experiment_that_has_changed(tmp_path: Path) -> None:
+    plan = Plan.model_validate({"arms": [ARMS[1]], "seeds": [1]})
+    configs = compose_arms(plan)
+    save_plan(tmp_path, plan, configs)
+    configs[ARMS[1]].algo.actor.ent_coef = 0.5
+    check_unchanged(tmp_path, plan, configs)  # nothing has run yet
+    (tmp_path / "runs" / ARMS[1] / "seed_1").mkdir(parents=True)
+    check_unchanged(tmp_path, plan, compose_arms(plan))
+    with pytest.raises(ConfigError, match=f"`exp={ARMS[1]}` has changed since {ARMS[1]} seed 1 was started"):
+        check_unchanged(tmp_path, plan, configs)
 
 
 def test_a_study_gets_more_arms_and_seeds(tmp_path: Path) -> None:

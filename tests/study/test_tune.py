@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -39,6 +40,27 @@ def test_a_trial_that_ended_before_it_was_told_is_told_and_not_run_again(
         "Dreamer V3 trial 0: success 0.5 (1 of 2 trials have ended)",
         "D&P trial 0: failed: a reason (2 of 2 trials have ended)",
     ]
+
+
+class EndedJob:
+    """A job that says its training failed."""
+
+    process = SimpleNamespace(returncode=1)
+
+    def reason(self) -> str:
+        return "the training failed"
+
+
+@pytest.mark.parametrize(("code", "told"), [(-9, 0), (1, 1)])
+def test_a_training_that_is_killed_by_itself_is_gone_on_with(tmp_path: Path, code: int, told: int) -> None:
+    tuning = Tuning.model_validate(changed(trials=1))
+    (arm, _) = arms = open_arms(tmp_path, tuning, tuned_arms(tuning))
+    trial = arm.ask()
+    trial.run.folder.mkdir(parents=True)
+    for number, ended in enumerate((None, 1, code)):
+        (trial.run.folder / f"attempt_{number}.json").write_text(json.dumps({"exit": ended, "cpu_s": 1.0}))
+    TrialRuns(tmp_path, tuning, arms)._ended(arm, trial, EndedJob())
+    assert len(arm.told()) == told and not arm.best()
 
 
 def test_a_folder_is_tuned_by_one_process_at_a_time(tmp_path: Path) -> None:

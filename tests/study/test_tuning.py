@@ -10,7 +10,8 @@ from tunings import LR, SHARED, STUDY, TUNING, changed
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Plan, write_file
 from sheeprl_dnp.study.plan import TUNINGS
-from sheeprl_dnp.study.tune import check_goes_on, main
+from sheeprl_dnp.study.trials import open_arms
+from sheeprl_dnp.study.tune import main
 from sheeprl_dnp.study.tuned_arms import tuned_arms
 from sheeprl_dnp.study.tuning import FILE_NAME, Tuning, read_tuning
 
@@ -82,12 +83,16 @@ def test_a_tuning_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_goes_on_with_its_own_tuning_alone(tmp_path: Path) -> None:
+    """Also where the file in the folder itself was edited."""
     write_file(tmp_path / FILE_NAME, Tuning.model_validate(TUNING))
-    assert read_tuning(tmp_path / FILE_NAME) == Tuning.model_validate(TUNING)
-    check_goes_on(tmp_path, Tuning.model_validate(changed(trials=7)))
+    tuning = read_tuning(tmp_path / FILE_NAME)
+    assert tuning == Tuning.model_validate(TUNING)
+    arms = tuned_arms(tuning)
+    open_arms(tmp_path, tuning, arms)
     for key, value in {"trials": 5, "episodes": 3, "space": SHARED, "study": {**STUDY, "seeds": [3]}}.items():
-        with pytest.raises(ConfigError, match=f"`{key}` is not that of the tuning in `{tmp_path}`"):
-            check_goes_on(tmp_path, Tuning.model_validate(changed(**{key: value})))
+        with pytest.raises(ConfigError, match=f"`{key}` is not that of the trials in `{tmp_path}`"):
+            open_arms(tmp_path, Tuning.model_validate(changed(**{key: value})), arms)
+    open_arms(tmp_path, Tuning.model_validate(changed(trials=7)), arms)
 
 
 @pytest.mark.parametrize("name", TUNINGS)
