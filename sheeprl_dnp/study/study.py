@@ -16,7 +16,7 @@ from sheeprl_dnp.report.tables import FILES
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Arm, Plan, read_study
 from sheeprl_dnp.study.job import QUIET, arm_argument, folder_argument
-from sheeprl_dnp.study.plan import PLANS, compose_arms, find_plan, load_arm, save_plan
+from sheeprl_dnp.study.plan import PLANS, compose_arms, find_plan, save_plan
 from sheeprl_dnp.study.pool import run_all
 from sheeprl_dnp.study.publish import publish_study
 
@@ -158,7 +158,9 @@ def check_unchanged(folder: Path, plan: Plan, configs: Mapping[str, DictConfig])
     """Raises a ConfigError where an arm has runs, and its experiment is no longer what they were started with."""
     for run in plan.runs(folder):
         path = folder / "arms" / f"{run.arm.folder}.yaml"
-        if run.folder.exists() and path.is_file() and load_arm(folder, run.arm) != configs[run.arm.label]:
+        # As text: compared as configurations, names that hold the time would differ
+        composed = OmegaConf.to_yaml(configs[run.arm.label])
+        if run.folder.exists() and path.is_file() and path.read_text() != composed:
             raise ConfigError(
                 f"`{run.arm.label}`: `exp={run.arm.exp}` has changed since {run.name} was started as `{path}` says: go "
                 "on as it was then, or name another folder."
