@@ -60,7 +60,7 @@ def names(value: str) -> tuple[str, ...]:
 def add_pool(parser: argparse._ActionsContainer, runs: str) -> None:
     """Adds what says how many runs are on at a time."""
     parser.add_argument("--processes", type=count, default=1, help=f"{runs} at the same time (default: 1)")
-    threads = f"of PyTorch, for each {runs.removesuffix('s')} (default: cores / processes; 1 with a launcher)"
+    threads = f"of PyTorch, for each {runs.removesuffix('s')} (default: cores / processes)"
     parser.add_argument("--threads", type=count, help=threads)
 
 

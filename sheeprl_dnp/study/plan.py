@@ -107,16 +107,20 @@ def _check_evaluations(evaluations: Evaluations, label: str, cfg: DictConfig) ->
         overridden(cfg, overrides, f"evaluations.environments.{name}", f"of `{label}` ")
 
 
+def arm_file(study: Path, arm: Arm) -> Path:
+    return study / "arms" / f"{arm.folder}.yaml"
+
+
 def save_plan(study: Path, plan: Plan, configs: Mapping[str, DictConfig]) -> None:
     """Writes the plan of a study into its folder, and the configuration that the runs of each arm are started with."""
     (study / "arms").mkdir(parents=True, exist_ok=True)
     for arm in plan.arms:
-        replace_file(study / "arms" / f"{arm.folder}.yaml", OmegaConf.to_yaml(configs[arm.label]))
+        replace_file(arm_file(study, arm), OmegaConf.to_yaml(configs[arm.label]))
     write_file(study / "study.yaml", plan)
 
 
 def load_arm(study: Path, arm: Arm) -> DictConfig:
-    return DictConfig(OmegaConf.load(study / "arms" / f"{arm.folder}.yaml"))
+    return DictConfig(OmegaConf.load(arm_file(study, arm)))
 
 
 def check_overrides(overrides: Sequence[str]) -> None:

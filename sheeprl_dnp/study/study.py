@@ -16,7 +16,7 @@ from sheeprl_dnp.report.tables import FILES
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Arm, Plan, read_study
 from sheeprl_dnp.study.job import QUIET, arm_argument, folder_argument
-from sheeprl_dnp.study.plan import PLANS, compose_arms, find_plan, save_plan
+from sheeprl_dnp.study.plan import PLANS, arm_file, compose_arms, find_plan, save_plan
 from sheeprl_dnp.study.pool import run_all
 from sheeprl_dnp.study.publish import publish_study
 
@@ -78,7 +78,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     _add_plan(parser.add_argument_group("in place of what the study says (kept in FOLDER/study.yaml)"))
     how = parser.add_argument_group("how it runs")
     add_pool(how, "runs")
-    launchers = "a launcher of Hydra: joblib, submitit_slurm, ... (extras `joblib`, `submitit`)"
+    launchers = (
+        "a launcher of Hydra: joblib, submitit_slurm, ... (extras `joblib`, `submitit`); a run then has one thread "
+        "where --threads isn't given"
+    )
     how.add_argument("--launcher", help=launchers)
     how.add_argument("launcher_overrides", nargs="*", metavar="hydra.launcher.KEY=VALUE", help="of the launcher")
     return parser.parse_intermixed_args(arguments)
@@ -156,14 +159,14 @@ def _shown(value: Any) -> str:
 
 def check_unchanged(folder: Path, plan: Plan, configs: Mapping[str, DictConfig]) -> None:
     """Raises a ConfigError where an arm has runs, and its experiment is no longer what they were started with."""
-    for run in plan.runs(folder):
-        path = folder / "arms" / f"{run.arm.folder}.yaml"
+    started = {run.arm.label: run for run in reversed(plan.runs(folder)) if run.folder.exists()}
+    for label, run in started.items():
+        path = arm_file(folder, run.arm)
         # As text: compared as configurations, names that hold the time would differ
-        composed = OmegaConf.to_yaml(configs[run.arm.label])
-        if run.folder.exists() and path.is_file() and path.read_text() != composed:
+        if path.is_file() and path.read_text() != OmegaConf.to_yaml(configs[label]):
             raise ConfigError(
-                f"`{run.arm.label}`: `exp={run.arm.exp}` has changed since {run.name} was started as `{path}` says: go "
-                "on as it was then, or name another folder."
+                f"`{label}`: `exp={run.arm.exp}` has changed since {run.name} was started as `{path}` says: go on as "
+                "it was then, or name another folder."
             )
 
 

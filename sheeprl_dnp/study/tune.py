@@ -37,7 +37,7 @@ study's plan (best.yaml), Optuna's own records (trials.sqlite3), and what tells 
 
 Killed or stopped, the same command goes on: trials that have ended are kept, others go on from their last checkpoint.
 With more `trials` in its file, a tuning gets these too. A trial that fails is the worst; the table says why. A trial
-takes the time of a run of the study (scripts/study --help), as many times as its file says in `length`.
+takes the share `length` (see the file) of the time of a run of the study (scripts/study --help).
 """
 
 
