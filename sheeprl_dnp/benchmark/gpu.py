@@ -5,6 +5,7 @@ The CPU can stand in for the device: then operations stand for kernels, and noth
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,7 +20,7 @@ from sheeprl_dnp.benchmark.timing import Call, seconds_of, synchronize
 
 # In the order of what is most wanted, since the time may not do for all
 KINDS = ("marginal", "all", "dream")
-TIMED, PROFILED = 2.0, 2  # seconds that a step is timed for, at least; steps that are profiled
+TIMED, PROFILED = 2.0, 1  # seconds that a step is timed for, at least; steps that are profiled
 LAUNCH = r"^(?:cuda|cu|hip)(?:LaunchKernel|GraphLaunch|Memcpy|Memset)"  # of the host
 TOP = 8  # kernels
 
@@ -121,5 +122,5 @@ def waits(agent: Agent) -> dict[str, Any]:
             mode("default")
             begin.remove()
             end.remove()
-    lines = [f"{warning.filename}:{warning.lineno}" for warning in caught[marks[0] : marks[-1]]]
+    lines = [f"{Path(warning.filename).name}:{warning.lineno}" for warning in caught[marks[0] : marks[-1]]]
     return {"waits": len(caught), "first_wait": lines[0] if lines else "none"}

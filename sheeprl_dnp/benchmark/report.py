@@ -30,6 +30,8 @@ SECTIONS = {
     ),
     "kernels": ("Top kernels", "Calls in a step, and the share of the time of all kernels."),
 }
+# What the names of kernels begin with, and how much of them is shown
+NAMESPACES, NAME = r"^void |at::native::|\(anonymous namespace\)::", 60
 
 
 def text(results: dict[str, Any]) -> str:
@@ -52,11 +54,15 @@ def text(results: dict[str, Any]) -> str:
 
 def cells(measured: pd.DataFrame) -> pd.DataFrame:
     """The texts of a table, whose first column heads the rows."""
-    shown = measured.map(
-        lambda value: NONE if pd.isna(value) else f"{value:.4g}" if isinstance(value, float) else value
-    )
+    shown = measured.map(lambda value: NONE if pd.isna(value) else number(value) if isinstance(value, float) else value)
+    if "kernel" in shown:
+        shown["kernel"] = shown["kernel"].str.replace(NAMESPACES, "", regex=True).str.slice(stop=NAME)
     shown.columns = [name.replace("_", " ") for name in shown.columns]
     return shown.set_index(shown.columns[0])
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def growth_figure(measured: pd.DataFrame) -> Figure:

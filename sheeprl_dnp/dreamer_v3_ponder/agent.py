@@ -259,7 +259,8 @@ def build_agent(
     pondering_actor = PonderActor(actor.module, build_ponder_net(fitted_cfg, lookahead))
     if actor_state:
         pondering_actor.load_state_dict(actor_state)
-    actor = setup_module(fabric, pondering_actor)
+    # Its trunk and heads are on the device by now: Fabric warns of weights on two
+    actor = setup_module(fabric, pondering_actor.to(fabric.device))
     set_player_actor(fabric, cfg, player, actor.module, player_steps or PonderedSteps())
     fabric.print(described_parameters(cfg, actions_dim, is_continuous, actor, world_model, critic))
     return world_model, actor, critic, target_critic, player
