@@ -73,6 +73,8 @@ def some_of(allowed: Collection[str]) -> Callable[[str], tuple[str, ...]]:
 
     def parse(value: str) -> tuple[str, ...]:
         chosen = names(value)
+        if not chosen:
+            raise argparse.ArgumentTypeError(f"{value!r} must be one or more of {', '.join(allowed)}")
         if unknown := [name for name in chosen if name not in allowed]:
             raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(allowed)}")
         return chosen

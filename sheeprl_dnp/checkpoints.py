@@ -119,6 +119,8 @@ def overridden(cfg: DictConfig, overrides: Sequence[str], said: str = "--overrid
     for override in overrides:
         try:
             parsed = OverridesParser.create().parse_override(override)
+            if parsed.is_sweep_override():
+                raise HydraException("several values")
         except HydraException as error:
             raise ConfigError(f"`{said}={override}` must be `env.key=value`.") from error
         key = parsed.key_or_group
@@ -146,7 +148,8 @@ def spaces(cfg: DictConfig) -> tuple[gym.Space, gym.Space]:
         env = make_env(resolved, 0, 0)()
     except Exception as error:  # whatever an environment may raise
         refused = next((cause for cause in causes(error) if isinstance(cause, ConfigError)), None)
-        raise refused or error from error
+        reason = " ".join(str(error).split())
+        raise refused or ConfigError(f"`env.id={cfg.env.id}` can't be made: {reason}.") from error
     env.close()
     return env.observation_space, env.action_space
 

@@ -74,7 +74,8 @@ def _locate(
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     """The model of a field that is one, or is a tuple or a dict of them."""
     candidates = (annotation, *get_args(annotation))
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    models = (c for c in candidates if isinstance(c, type) and not get_origin(c) and issubclass(c, BaseModel))
+    return next(models, None)  # of Python 3.10, `tuple[Arm, ...]` is an instance of `type`
 
 
 def _allowed(field: FieldInfo | None) -> str:

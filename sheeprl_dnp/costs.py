@@ -4,13 +4,11 @@ import copy
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import torch
 from lightning.fabric import Fabric
-from sheeprl.utils.env import make_env
 from sheeprl.utils.utils import dotdict
 from torch.optim import SGD
 from torch.overrides import TorchFunctionMode
@@ -88,15 +86,6 @@ def flops_per_action(learner: Learner) -> list[int]:
         player.init_states()
         flops.append(count_flops(lambda: player.get_actions(observation)))
     return flops
-
-
-def save_costs(cfg: dotdict, run_folder: Path) -> None:
-    """Writes what the agent of a run costs to its `costs.json`, where that is missing."""
-    if (run_folder / FILE_NAME).is_file():
-        return
-    env = make_env(cfg, cfg.seed, 0)()
-    write_json(run_folder / FILE_NAME, costs(cfg, env.observation_space, env.action_space))
-    env.close()
 
 
 def report_costs(cfg: dotdict, log_dir: str, envs: gym.vector.VectorEnv) -> None:

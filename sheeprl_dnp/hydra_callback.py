@@ -35,6 +35,7 @@ class RunCallback(Callback):
 
     def __init__(self) -> None:
         self._replaced: tuple[Any, Any] | None = None  # the module of an algorithm, and its own `main`
+        self._refused: ConfigError | None = None  # of this job, which a sweep goes on after
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         module: Any = ALGORITHMS.get(config.algo.name)
@@ -43,6 +44,7 @@ class RunCallback(Callback):
         except ConfigError as error:
             if not (module and is_of_sweep(config)):
                 raise SystemExit(sentence(error)) from error
+            self._refused = error
             self._replace(module, partial(refuse, error))
             return
         if config.checkpoint.resume_from and rank_zero_only.rank == 0:
@@ -54,7 +56,8 @@ class RunCallback(Callback):
         if self._replaced:
             module, main = self._replaced
             module.main, self._replaced = main, None
-        failure = job_return._return_value
+        # SheepRL may have failed in words of its own, before it came to refuse
+        failure, self._refused = self._refused or job_return._return_value, None
         if job_return.status != JobStatus.FAILED or not (said := sentence(failure)):
             return
         if not is_of_sweep(config):

@@ -47,10 +47,7 @@ STEPS = f"a list of whole numbers from 1 and `{SHUFFLED}`, each once"
 
 
 def different(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """
-    Raises:
-        ValueError: one occurs twice.
-    """
+    """Raises a ValueError where one occurs twice."""
     if len(set(values)) < len(values):
         raise ValueError
     return values
@@ -248,10 +245,7 @@ def write_file(path: Path, data: BaseModel) -> None:
 
 
 def read_plan(path: Path) -> Plan:
-    """
-    Raises:
-        ConfigError: the file can't be read, or isn't a plan.
-    """
+    """Raises a ConfigError where the file can't be read, or isn't a plan."""
     return read_file(Plan, path, "the plan of a study: it must have the keys `arms` and `seeds`")
 
 

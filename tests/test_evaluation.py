@@ -116,12 +116,10 @@ def test_the_same_seed_evaluates_the_same(evaluated: list[dict]) -> None:
     assert first == second
 
 
-def test_the_summary_says_what_was_trained_evaluated_and_where_it_is(evaluated: list[dict], run: Path) -> None:
+def test_the_summary_says_what_was_trained_and_where_it_is(run: Path) -> None:
     lines = summarise(next(run.rglob("run")))
     assert lines[0].startswith(f"Training: {len(next(run.rglob('episodes.jsonl')).read_text().splitlines())} episodes")
-    said = f"Evaluation: 3 episodes in worlds never trained in; mean return {evaluated[0]['mean_return']:.2f}"
-    name = f"{last_checkpoint(run).stem}.episodes_3_seed_1_envs_1_cpu_sheeprl-eval.eval.json"
-    assert any(said in line for line in lines) and any(name in line for line in lines)
+    assert lines[1].startswith(f"Results: {last_checkpoint(run).parents[1]}/")
 
 
 Play = Callable[..., list[dict]]

@@ -103,6 +103,8 @@ def test_a_policy_plays_another_environment_than_it_was_trained_in(lights: Path)
         "env.num_envs=3": "can't be: an evaluation sets `env.num_envs`, ",
         "algo.gamma=1": "must be of a key `env.…` that the run has",
         "env.wrapper.size": "must be `env.key=value`",
+        "env.wrapper.difficulty=5,8": "must be `env.key=value`",
+        "env.wrapper._target_=nothing.Nothing": "` can't be made: ",
     }.items():
         assert said in refused(lights, "--episodes", 4, "--override", override)
 

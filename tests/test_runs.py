@@ -66,6 +66,13 @@ def test_a_run_of_a_sweep_that_is_refused_is_named_and_the_others_train(command:
     assert whole(episodes, steps=96, environments=2)
 
 
+def test_what_sheeprl_itself_fails_at_is_said_of_a_run_of_a_sweep_too(command: Command) -> None:
+    result = command("sheeprl", "-m", "exp=dnp_lights_out", "checkpoint.resume_from=missing.ckpt")
+    assert result.returncode != 0 and "Traceback" not in result.stderr
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("Error: "))
+    assert "`checkpoint.resume_from=missing.ckpt`" in line
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a run has finished, with `log_root=first`."""

@@ -91,6 +91,13 @@ class Settings:
         return cfg
 
 
+def action_count(settings: Settings) -> int:
+    """How many actions there are, without the memory of an agent."""
+    env = make_env(settings.config(None), 0, 0)()
+    env.close()
+    return int(env.action_space.n)
+
+
 class Agent:
     """An untrained agent, which learns from a random batch on the device that is measured, with a training's metrics.
 

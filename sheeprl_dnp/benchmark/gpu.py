@@ -14,13 +14,13 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import Timer
 
-from sheeprl_dnp.benchmark.agents import Agent, Ponder, Settings, variants
+from sheeprl_dnp.benchmark.agents import Agent, Ponder, Settings, action_count, variants
 from sheeprl_dnp.benchmark.gradient_step import peak_memory
 from sheeprl_dnp.benchmark.timing import Call, seconds_of, synchronize
 
 # In the order of what is most wanted, since the time may not do for all
 KINDS = ("marginal", "all", "dream")
-TIMED, PROFILED = 2.0, 1  # seconds that a step is timed for, at least; steps that are profiled
+TIMED = 2.0  # seconds that a step is timed for, at least
 LAUNCH = r"^(?:cuda|cu|hip)(?:LaunchKernel|GraphLaunch|Memcpy|Memset)"  # of the host
 TOP = 8  # kernels
 
@@ -36,7 +36,7 @@ def measure_gpu(
     """
     steps, kernels = [], []
     for setting in settings:
-        ours = variants(max_halts, Agent(setting).actions, KINDS)
+        ours = variants(max_halts, action_count(setting), KINDS)
         names = [*sorted(ours, key=lambda name: name == "n1")]
         names.insert(len(names) if setting.compile else 0, "dreamer_v3")
         for name in names:
@@ -73,8 +73,7 @@ def profiled(step: Call, device: torch.device) -> tuple[dict[str, float], pd.Dat
     on_gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as profiler:
-        for _ in range(PROFILED):
-            step()
+        step()
         synchronize(device)
     kernel, time = (DeviceType.CUDA, "self_device_time_total") if on_gpu else (DeviceType.CPU, "self_cpu_time_total")
     events = [
@@ -82,11 +81,11 @@ def profiled(step: Call, device: torch.device) -> tuple[dict[str, float], pd.Dat
         (event.key, event.count, getattr(event, time) / 1e6, event.device_type == kernel and "#" not in event.key)
         for event in profiler.key_averages()
     ]
-    return profile_summary(pd.DataFrame(events, columns=["kernel", "calls", "seconds", "on_device"]), PROFILED)
+    return profile_summary(pd.DataFrame(events, columns=["kernel", "calls", "seconds", "on_device"]))
 
 
-def profile_summary(events: pd.DataFrame, steps: int) -> tuple[dict[str, float], pd.DataFrame]:
-    """What the events of some gradient steps say of one.
+def profile_summary(events: pd.DataFrame) -> tuple[dict[str, float], pd.DataFrame]:
+    """What the events of a gradient step say of it.
 
     Args:
         events: by name (`kernel`), their `calls` and `seconds`, and whether they are kernels `on_device`.
@@ -95,7 +94,6 @@ def profile_summary(events: pd.DataFrame, steps: int) -> tuple[dict[str, float],
         `launches` by the host, `kernels`, and the `device_seconds` of all of these; and the kernels that take most
         time: the `kernel`, its `calls`, and its `share` of the time of all.
     """
-    events = events.assign(calls=events["calls"] / steps, seconds=events["seconds"] / steps)
     launched, kernels = events[events["kernel"].str.contains(LAUNCH)], events[events["on_device"]]
     seconds = kernels["seconds"].sum()
     row = {"launches": launched["calls"].sum(), "kernels": kernels["calls"].sum(), "device_seconds": seconds}

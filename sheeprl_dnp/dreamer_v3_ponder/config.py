@@ -1,7 +1,7 @@
 """The keys of `algo.ponder`: what is allowed, and what to say when it isn't."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 from sheeprl.algos.dreamer_v2.utils import reinforce_weight
@@ -106,11 +106,7 @@ def root_states(algo: dotdict) -> int:
 
 
 def check_ponder_config(algo: dotdict) -> None:
-    """Checks the section `algo.ponder` of a configuration, from the whole section `algo`.
-
-    Raises:
-        ConfigError: a key is missing, or has a value that isn't allowed.
-    """
+    """Raises a ConfigError where a key of `algo.ponder` is missing, or has a value that it can't have in `algo`."""
     check(Ponder, dict(algo.ponder), "algo.ponder.")
     check_estimator(algo)
     ponder = algo.ponder
@@ -128,11 +124,7 @@ def check_ponder_config(algo: dotdict) -> None:
 
 
 def check_estimator(algo: dotdict) -> None:
-    """Checks that the gradient can be estimated as it is configured.
-
-    Raises:
-        ConfigError: it can't.
-    """
+    """Raises a ConfigError where the gradient can't be estimated as it is configured."""
     ponder, mix = algo.ponder, algo.actor.objective_mix
     if ponder.estimator == "marginal":
         if ponder.continuation != "sample":
@@ -153,11 +145,7 @@ def check_estimator(algo: dotdict) -> None:
 
 
 def check_actions(algo: dotdict, actions_dim: Sequence[int], is_continuous: bool) -> None:
-    """Checks that an actor of these actions can ponder as it is configured to.
-
-    Raises:
-        ConfigError: it can't.
-    """
+    """Raises a ConfigError where an actor of these actions can't ponder as it is configured to."""
     ponder = algo.ponder
     if ponder.max_halts == 1:
         return
@@ -174,13 +162,17 @@ def check_actions(algo: dotdict, actions_dim: Sequence[int], is_continuous: bool
                 f"`algo.ponder.{key}={value}` is for one head of discrete actions without masks, not for {kind} of "
                 f"`{algo.actor.cls}`: it must be '{RULES_WITHOUT_ONE_HEAD[key]}'."
             )
-    if ponder.step == "dream":
-        for key in ("max_halts", "halting"):
-            if is_whole_number(ponder[key]) and ponder[key] - 1 > actions_dim[0]:
-                raise ConfigError(
-                    f"`algo.ponder.{key}={ponder[key]}` would dream of more actions than there are: with "
-                    f"`algo.ponder.step=dream` it must be at most {actions_dim[0] + 1}."
-                )
+    for key in ("max_halts", "halting"):
+        check_steps(ponder[key], algo, actions_dim, f"algo.ponder.{key}")
+
+
+def check_steps(steps: Any, algo: dotdict, actions_dim: Sequence[int], key: str) -> None:
+    """Raises a ConfigError where `steps` (asked for by `key`), if a number, dream of more actions than there are."""
+    if algo.ponder.step == "dream" and is_whole_number(steps) and steps - 1 > actions_dim[0]:
+        raise ConfigError(
+            f"`{key}={steps}` would dream of more actions than there are: with `algo.ponder.step=dream` it must be at "
+            f"most {actions_dim[0] + 1}."
+        )
 
 
 def has_one_head(algo: dotdict, actions_dim: Sequence[int], is_continuous: bool) -> bool:
@@ -191,11 +183,7 @@ def has_one_head(algo: dotdict, actions_dim: Sequence[int], is_continuous: bool)
 def check_dream(
     count: int, algo: dotdict, actions_dim: Sequence[int], is_continuous: bool, key: str = "--dream"
 ) -> None:
-    """Checks that a player can take the best of so many actions, as the user asked for by `key`.
-
-    Raises:
-        ConfigError: it can't.
-    """
+    """Raises a ConfigError where a player can't take the best of so many actions, as is asked for by `key`."""
     if not has_one_head(algo, actions_dim, is_continuous):
         raise ConfigError(f"`{key}={count}` is for agents with one head of discrete actions without masks.")
     if count > actions_dim[0]:

@@ -9,15 +9,18 @@ import numpy as np
 
 # Of the last `info` of an episode, where the environment has it
 RECORDED = ("achievements", "difficulty", "success", "world_seed", "board", "room")
+NUMBERS = ("difficulty", "success")  # of these, those that are averaged
 
 
 def told(info: dict[str, Any]) -> dict[str, Any]:
     """What is kept of the last `info` of an episode: of `RECORDED`, the numbers and texts, also those in a dictionary.
 
-    Another environment may have anything else under these names (a board in an array, say), which isn't kept.
+    Another environment may have anything else under these names (a board in an array, a difficulty in words), which
+    isn't kept.
     """
     kept = {key: plain(info[key]) for key in RECORDED if key in info}
-    return {key: value for key, value in kept.items() if value is not None and value != {}}
+    texts = {key for key in NUMBERS if isinstance(kept.get(key), str)}
+    return {key: value for key, value in kept.items() if value is not None and value != {} and key not in texts}
 
 
 def plain(value: Any) -> Any:

@@ -74,10 +74,7 @@ class Puzzle(gym.Env):
 
 
 def check_difficulty(difficulty: Any, hardest: int, where: str) -> None:
-    """
-    Raises:
-        ConfigError: it isn't a range from 1 to `hardest`.
-    """
+    """Raises a ConfigError where it isn't a range from 1 to `hardest`."""
     bounds = difficulty if isinstance(difficulty, Sequence) else ()
     if len(bounds) != 2 or not all(type(d) is int for d in bounds) or not 1 <= bounds[0] <= bounds[1] <= hardest:
         raise ConfigError(
@@ -87,9 +84,6 @@ def check_difficulty(difficulty: Any, hardest: int, where: str) -> None:
 
 
 def check_count(key: str, value: Any, least: int) -> None:
-    """
-    Raises:
-        ConfigError: it isn't a whole number from `least`.
-    """
+    """Raises a ConfigError where it isn't a whole number from `least`."""
     if type(value) is not int or value < least:
         raise ConfigError(f"`env.wrapper.{key}={value}` must be a whole number from {least}.")

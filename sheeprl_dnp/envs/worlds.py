@@ -86,14 +86,7 @@ def kind_of_start(*start: int) -> str:
 
 
 def check_training_seed(cfg: Mapping[str, Any]) -> None:
-    """Checks that a training begins with no seed that is kept for evaluations.
-
-    Args:
-        cfg: the configuration of the run.
-
-    Raises:
-        ConfigError: it does.
-    """
+    """Raises a ConfigError where a training would begin with a seed that is kept for evaluations."""
     if "worlds" in cfg["env"]["wrapper"]:
         return  # any seed has training worlds of its own
     first, last = KEPT_SEEDS["validation"][0], KEPT_SEEDS["evaluation"][-1]

@@ -170,7 +170,8 @@ def success_rates(results: Results) -> Figure | None:
     parts = [part for part in PARTS if part in set(rates["rule"])]
     if not parts:
         return None
-    first = rates[(rates["rule"] == parts[0]) & (rates["arm"] == rates["arm"].iloc[0])].sort_values("value")
+    first = rates[rates["rule"] == parts[0]]
+    first = first[first["arm"] == first["arm"].iloc[0]].sort_values("value")
     rows = pd.Series(np.arange(len(first)), first["measure"])
     figure, [panels] = plot.new_figure(12, 9, 1, len(parts), sharey=True)
     for panel, part in zip(panels, parts, strict=True):

@@ -83,6 +83,7 @@ def halting(study: Study) -> pd.DataFrame:
     logged = binned(study.metrics, study.budget).set_index([*RUN, "step"]).filter(regex=HALTING)
     logged.columns = logged.columns.str.removeprefix("Ponder/")
     learns = logged.filter(like=MASS).notna().any(axis=1).groupby("arm", observed=True).transform("any")
+    learns &= logged.index.get_level_values("arm").isin(list(study.prior))  # not known where configurations are lost
     return _long(logged[learns].groupby([*RUN, "step"], observed=True).mean())
 
 

@@ -129,9 +129,8 @@ def load(folder: Path) -> Study:
         tables, problems = read_runs(folder, plan)
     arms = pd.CategoricalDtype(plan.labels, ordered=True)
     for name, table in tables.items():
-        first = [*RUN, *COLUMNS[name]]
-        others = table.columns.union(EMPTY.get(name, []), sort=False).difference(first, sort=False)
-        in_order = table.reindex(columns=[*first, *others]).astype({"arm": arms})
+        columns = dict.fromkeys([*RUN, *COLUMNS[name], *table, *EMPTY.get(name, [])])
+        in_order = table.reindex(columns=list(columns)).astype({"arm": arms})
         tables[name] = in_order.sort_values(RUN, kind="stable", ignore_index=True)
     if problems is None:
         reasons = tables["runs"].set_index(run_names(tables["runs"]))["problems"]
@@ -165,8 +164,8 @@ def publish(study: Study, folder: Path) -> None:
         path = folder / FILES[name]
         # No time of writing in the archive: the same study gives the same file
         compression = {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
-        known = table.dropna(axis="columns", how="all")
-        known.to_csv(path, index=False, float_format="%.12g", compression=compression)
+        unknown = [key for key in table if key not in (*RUN, *COLUMNS[name]) and table[key].isna().all()]
+        table.drop(columns=unknown).to_csv(path, index=False, float_format="%.12g", compression=compression)
 
 
 def _differing(runs: pd.DataFrame) -> pd.DataFrame:

@@ -21,14 +21,15 @@ from urllib.parse import quote, unquote_to_bytes
 
 import hydra
 import pandas as pd
+import torch
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 from sheeprl.utils.utils import dotdict
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sheeprl_dnp.costs import save_costs
 from sheeprl_dnp.episodes import checkpoint_step, resumed_from, versions
 from sheeprl_dnp.evaluation import Settings
+from sheeprl_dnp.hydra_callback import RunCallback
 from sheeprl_dnp.machine import commit, describe_machine
 from sheeprl_dnp.runs import ConfigError, load_checkpoint, load_run_config, replace_file, write_json
 from sheeprl_dnp.studies import Arm, Evaluation, Plan, Run, read_study
@@ -37,6 +38,7 @@ from sheeprl_dnp.study.plan import hydra_overrides, load_arm
 from sheeprl_dnp.study.process import start
 
 METRICS = ("Loss/", "Ponder/", "Time/")  # of those that were logged, what is kept
+CALLBACK = f"{RunCallback.__module__}.{RunCallback.__name__}"
 # Hydra writes its own files where they are asked for, and no log: all is said on standard output
 QUIET = ("hydra.output_subdir=null", "hydra/job_logging=stdout")
 
@@ -62,10 +64,6 @@ def arm_argument(*arms: Arm) -> str:
     return "arm=" + ",".join(f"'{arm.folder}'" for arm in arms)
 
 
-class RunError(RuntimeError):
-    """A training ended with an error."""
-
-
 def execute(run: Run, plan: Plan, threads: int) -> None:
     """Brings a run to its end; waits where another process is at it.
 
@@ -73,7 +71,7 @@ def execute(run: Run, plan: Plan, threads: int) -> None:
         threads: of PyTorch, for the training.
 
     Raises:
-        RunError: the training ended with an error.
+        RuntimeError: the training ended with an error.
     """
     total_steps = load_arm(run.study, run.arm).algo.total_steps
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +83,7 @@ def execute(run: Run, plan: Plan, threads: int) -> None:
             train(run, plan, checkpoint, threads, lock)
             checkpoint = newest_checkpoint(run)
         if not checkpoint or checkpoint_step(checkpoint) < total_steps:
-            raise RunError(f"{run.name} ended without a checkpoint of step {total_steps}")
+            raise RuntimeError(f"{run.name} ended without a checkpoint of step {total_steps}")
         finish(run, plan, checkpoint)
 
 
@@ -115,6 +113,7 @@ def command(run: Run, plan: Plan, checkpoint: Path | None) -> list[str]:
     folder = run.folder.relative_to(run.study)
     overrides = [*hydra_overrides(run.arm, plan.overrides), f"seed={run.seed}"]
     where = ["log_root=runs", f"root_dir='{run.arm.folder}'", f"run_name={run.folder.name}", f"hydra.run.dir={folder}"]
+    where.append(f"++hydra.callbacks.sheeprl_dnp._target_={CALLBACK}")  # with an experiment of SheepRL's own, too
     where.append("hydra/job_logging=stdout")  # a log file of Hydra's own would need the whole path of the folder
     resume = [f"checkpoint.resume_from={checkpoint.relative_to(run.study)}"] if checkpoint else []
     keep = ["checkpoint.keep_last=null"] if glob.has_magic(str(run.study)) else []
@@ -135,13 +134,12 @@ def train(run: Run, plan: Plan, checkpoint: Path | None, threads: int, lock: int
     log = run.folder / "output.log"
     process = start(attempt["command"], log, run.study, threads, pass_fds=(lock,))
     if process.wait(lambda seen: write_json(run.folder / f"attempt_{number}.json", {**attempt, **seen})):
-        raise RunError(f"{run.name} failed: {process.error()} (all of it in {log})")
+        raise RuntimeError(f"{run.name} failed: {process.error()} (all of it in {log})")
 
 
 def finish(run: Run, plan: Plan, checkpoint: Path) -> None:
     """All that follows the training."""
     cfg = dotdict(OmegaConf.to_container(load_run_config(str(checkpoint)), resolve=True))
-    save_costs(cfg, run.folder)
     save_metrics(run)
     for evaluation in plan.evaluations.of(cfg.algo):
         evaluate(run, evaluation, checkpoint, plan.evaluations.worlds)
@@ -183,6 +181,7 @@ def main(job: Job) -> None:
     study = Path(os.fsdecode(unquote_to_bytes(job.study)))
     plan = read_study(study)
     arm = next(arm for arm in plan.arms if arm.folder == job.arm)
+    torch.set_num_threads(job.threads)  # of the evaluations, also where a launcher starts this
     execute(Run(study, arm, job.seed), plan, job.threads)
 
 

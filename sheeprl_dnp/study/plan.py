@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 from sheeprl_dnp.checkpoints import overridden, spaces
-from sheeprl_dnp.dreamer_v3_ponder.config import ALGORITHMS, check_dream, check_ponder_config
+from sheeprl_dnp.dreamer_v3_ponder.config import ALGORITHMS, check_dream, check_ponder_config, check_steps, ponders
 from sheeprl_dnp.dreamer_v3_ponder.utils import action_sizes
 from sheeprl_dnp.runs import ConfigError, replace_file
 from sheeprl_dnp.studies import Arm, Evaluations, Plan, read_plan, write_file
@@ -88,21 +88,17 @@ def compose_arms(plan: Plan) -> dict[str, DictConfig]:
     """
     arms = {arm.label: compose_arm(arm, plan.overrides) for arm in plan.arms}
     for label, cfg in arms.items():
-        if plan.evaluations.worlds != "evaluation" and "worlds" not in cfg.env.wrapper:
-            raise ConfigError(
-                f"`evaluations.worlds={plan.evaluations.worlds}` can't be: the environment of `{label}` keeps none for "
-                "it."
-            )
-    for label, cfg in arms.items():
         _check_evaluations(plan.evaluations, label, cfg)
     return arms
 
 
 def _check_evaluations(evaluations: Evaluations, label: str, cfg: DictConfig) -> None:
-    """Raises a ConfigError where an arm can't be evaluated as is planned: by looking ahead, in other environments."""
+    """Raises a ConfigError where an arm can't be evaluated as is planned: by dreams, in other environments."""
+    actions = spaces(cfg)[1]
     for number in evaluations.dream:
-        actions = spaces(cfg)[1]
         check_dream(number, cfg.algo, action_sizes(actions), isinstance(actions, Box), "evaluations.dream")
+    for steps in evaluations.forced_steps if ponders(cfg.algo) else ():
+        check_steps(steps, cfg.algo, action_sizes(actions), "evaluations.forced_steps")
     for name, overrides in evaluations.environments.items():
         overridden(cfg, overrides, f"evaluations.environments.{name}", f"of `{label}` ")
 
@@ -123,13 +119,13 @@ def load_arm(study: Path, arm: Arm) -> DictConfig:
     return DictConfig(OmegaConf.load(arm_file(study, arm)))
 
 
-def check_overrides(overrides: Sequence[str]) -> None:
-    """Raises a ConfigError where one sets what a study sets for each run."""
+def check_overrides(overrides: Sequence[str], name: str = "overrides=") -> None:
+    """Raises a ConfigError where one, a key of `name`, sets what a study sets for each run."""
     for override in overrides:
         key = re.split("[=@]", override.lstrip("+~"))[0]
         if key in OWN_KEYS or re.match("hydra[./]", key):
             keys = ", ".join(f"`{key}`" for key in OWN_KEYS)
-            raise ConfigError(f"`overrides={override}` can't be: a study sets {keys} and `hydra` for each run.")
+            raise ConfigError(f"`{name}{override}` can't be: a study sets {keys} and `hydra` for each run.")
 
 
 def steps_at_once(cfg: DictConfig) -> int:

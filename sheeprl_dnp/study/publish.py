@@ -21,6 +21,7 @@ from sheeprl_dnp.studies import OWN_RULE, Plan, Run, read_study
 from sheeprl_dnp.watch.watch import watch
 
 EPISODES, DECISIONS = 2, range(1, 26)  # of a page, so that it can be kept with the results
+PLAYED = f"evaluation_{OWN_RULE}.json"
 # Of a checkpoint, what `checkpoints.build_agent` takes: with what dreams, and the page of `scripts/watch`, need
 KEPT = ("world_model", "actor", "critic", "moments", "iter_num")
 
@@ -37,6 +38,8 @@ def publish_study(folder: Path, target: Path, *, policies: bool) -> None:
         raise ConfigError(
             f"`--publish={target.parent}` can't be: `{target}` has another study, with other `{key}`: move one of them."
         )
+    if study.finished.empty:
+        raise ConfigError(f"`{study.name}` has no finished run to publish.")
     first = [Run(folder, arm, study.plan.seeds[0]) for arm in study.plan.arms] if policies else []
     played = [run for run in first if run.is_finished]
     try:
@@ -70,8 +73,9 @@ def write_pages(study: Path, plan: Plan, target: Path) -> list[Path]:
     pages = []
     for arm in plan.arms:
         runs = [run for run in (Run(study, arm, seed) for seed in plan.seeds) if run.is_finished and run.checkpoints()]
+        runs = [run for run in runs if (run.folder / PLAYED).is_file()]
         if runs:
-            best = max(runs, key=lambda run: run.load(f"evaluation_{OWN_RULE}.json")["mean_return"])
+            best = max(runs, key=lambda run: run.load(PLAYED)["mean_return"])
             page, *_ = watch(
                 str(best.checkpoints()[-1]), episodes=EPISODES, decisions=DECISIONS, worlds=plan.evaluations.worlds
             )

@@ -124,6 +124,9 @@ def plan_and_folder(options: argparse.Namespace) -> tuple[Plan, Path]:
             "the folder of one, or a new folder, with `--arms`."
         )
     if current:
+        unsaid = [key for key in ("arms", "seeds") if getattr(options, key) is None]
+        added = {key: there for key in unsaid if set(there := getattr(current, key)) >= set(getattr(wanted, key))}
+        wanted = wanted.model_copy(update=added)
         check_only_added(current, wanted, folder)
     return wanted, folder
 
@@ -145,16 +148,11 @@ def changed(plan: Plan | None, options: argparse.Namespace) -> Plan | None:
 def check_only_added(current: Plan, wanted: Plan, folder: Path) -> None:
     """Raises a ConfigError unless the study in the folder is a part of what is wanted."""
     if key := wanted.differs_from(current):
-        new, old = (_shown(getattr(plan, key)) for plan in (wanted, current))
+        new, old = (shown(plan.labels if key == "arms" else getattr(plan, key)) for plan in (wanted, current))
         raise ConfigError(
             f"`{key}={new}` is not that of the study in `{folder}`, `{old}`: leave it out, or name another folder "
             "(only arms and seeds can be added)."
         )
-
-
-def _shown(value: Any) -> str:
-    arms = isinstance(value, tuple) and all(isinstance(element, Arm) for element in value)
-    return shown([arm.label for arm in value] if arms and value else value)
 
 
 def check_unchanged(folder: Path, plan: Plan, configs: Mapping[str, DictConfig]) -> None:

@@ -66,19 +66,10 @@ def tuned_arms(tuning: Tuning) -> list[TunedArm]:
     found = []
     for arm in tuning.tuned:
         cfg = configs[arm.label]
-        _check_worlds(arm, cfg)
         space = dict(sorted(spaces[arm.label].items(), key=lambda item: item[0] not in shared))
         found.append(TunedArm(arm, space, _own(arm, cfg, space), _total_steps(arm, cfg, tuning)))
         _check_ends(found[-1], tuning)
     return found
-
-
-def _check_worlds(arm: Arm, cfg: DictConfig) -> None:
-    if "worlds" not in cfg.env.wrapper:
-        raise ConfigError(
-            f"`study`: the arm `{arm.label}` plays `env.id={cfg.env.id}`, which keeps no worlds to choose settings on: "
-            "it must be an environment that has `env.wrapper.worlds`."
-        )
 
 
 def _space(arm: Arm, cfg: DictConfig, tuning: Tuning) -> dict[str, Range]:

@@ -127,7 +127,7 @@ class Tuning(Checked):
             raise ValueError(f"`space.{twice[0]}` can't be there twice.")
         if STEPS_KEY in keys:
             raise ValueError(f"`space.{STEPS_KEY}` can't be: a tuning sets it, by `length`.")
-        check_overrides([f"{key}=" for key in keys])
+        check_overrides(keys, "space.")
         for key, values in space.items():
             if problem := values.problem():
                 raise ValueError(f"`space.{key}` {problem}.")

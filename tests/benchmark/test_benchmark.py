@@ -70,6 +70,7 @@ def test_json_is_all_that_is_printed(measured: tuple[dict[str, Any], Path, str])
         (["--max-halts", "0,2"], "--max-halts=0,2"),
         (["--max-halts", "2,2"], "--max-halts=2,2"),
         (["--parts", "speed"], "'speed'"),
+        (["--parts", ","], "','"),
         (["--size", "S,XL"], "--size=S,XL"),
         (["--device", "gpu", "--minutes", "0"], "'0'"),
         (["--size", "XXL"], "'XXL'"),

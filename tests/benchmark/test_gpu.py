@@ -21,7 +21,7 @@ EAGER = Settings("XS", tuple(TINY_AGENT), "cpu", "bf16-mixed")
 def test_what_the_events_of_the_device_say() -> None:
     events = pd.DataFrame(
         [
-            ("cudaLaunchKernel", 1, 2e-6, False),
+            ("cudaLaunchKernel", 2, 2e-6, False),
             ("cudaGraphLaunch", 1, 1e-6, False),
             ("aten::mm", 1, 5e-6, False),
             ("short", 3, 30e-6, True),
@@ -29,16 +29,15 @@ def test_what_the_events_of_the_device_say() -> None:
         ],
         columns=["kernel", "calls", "seconds", "on_device"],
     )
-    row, top = gpu.profile_summary(events, steps=2)
-    assert row == {"launches": 1, "kernels": 2, "device_seconds": pytest.approx(70e-6 / 2)}
-    assert top.to_dict("list") == {"kernel": ["long", "short"], "calls": [0.5, 1.5], "share": [4 / 7, 3 / 7]}
+    row, top = gpu.profile_summary(events)
+    assert row == {"launches": 3, "kernels": 4, "device_seconds": pytest.approx(70e-6)}
+    assert top.to_dict("list") == {"kernel": ["long", "short"], "calls": [1, 3], "share": [4 / 7, 3 / 7]}
 
 
 @pytest.fixture
 def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Lets the command believe that the CPU is a GPU; for short."""
     monkeypatch.setattr(gpu, "TIMED", 0.0)
-    monkeypatch.setattr(gpu, "PROFILED", 1)
     monkeypatch.setattr(gpu, "KINDS", ("marginal", "dream"))
     monkeypatch.setattr(benchmark, "settings_of", lambda options: [EAGER])
 

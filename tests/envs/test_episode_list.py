@@ -74,3 +74,4 @@ def test_only_numbers_and_texts_are_kept_of_what_any_environment_tells() -> None
     kept = told(arrays | numbers | {"achievements": achievements})
     assert json.loads(json.dumps(kept)) == {"success": True, "world_seed": 7, "achievements": {"wood": 2, "3": 1.5}}
     assert told({"achievements": {"map": np.zeros(4)}, "success": {"a set"}, "board": [1, 2]}) == {}
+    assert told({"difficulty": "hard", "success": "no", "room": "a"}) == {"room": "a"}

@@ -12,12 +12,12 @@ import yaml
 from matplotlib.image import imread
 
 from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS
-from sheeprl_dnp.report.frozen_figures import cost, forced_steps
+from sheeprl_dnp.report.frozen_figures import cost, forced_steps, success_rates
 from sheeprl_dnp.report.measures import bin_size
 from sheeprl_dnp.report.results import Results
 from sheeprl_dnp.report.training_figures import halting, learning_curves, reference_curves
 
-from .synthetic import ARMS, MAX_HALTS, change, read, results_of, row, run_folder, training
+from .synthetic import ARMS, MAX_HALTS, change, make_study, read, results_of, row, run_folder, training
 
 FIGURES = {"learning_curves", "success_rates", "halting", "forced_steps", "cost"}
 REFERENCES = {f"{name} (Hafner 2021)" for name in ("Random", "PPO", "Rainbow", "DreamerV2")}
@@ -30,6 +30,16 @@ def test_the_figures_are_pictures(whole: Path, results: Results) -> None:
         pixels = imread(whole / "report" / f"{name}.png")
         assert min(pixels.shape[:2]) > 500 and pixels.std() > 0.05, name
         assert f"]({name}.png)" in text
+
+
+def test_what_is_damaged_leaves_the_figures_of_the_rest(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", seeds=1, budget=1000)
+    (run_folder(study, "ponder", 1) / "version_0/config.yaml").unlink()  # the only one with its prior
+    (run_folder(study, "baseline", 1) / "version_0/episodes.jsonl").unlink()
+    results = results_of(study)
+    assert halting(results) is None
+    rates = success_rates(results)
+    assert rates and len(rates.axes[0].get_yticks()) == len(ACHIEVEMENTS)
 
 
 def test_the_learning_curve_has_the_mean_of_each_bin(whole: Path, results: Results) -> None:

@@ -61,6 +61,16 @@ def test_the_labels_of_the_arms_are_in_the_tables(tmp_path: Path) -> None:
     assert "| Dream, & \\| ponder |" in markdown(results_of(tmp_path / "published"), {})
 
 
+@pytest.mark.parametrize("missing", ["costs.json", "metrics.csv", "version_0/episodes.jsonl"])
+def test_what_no_run_has_leaves_a_study_that_is_published_and_read(tmp_path: Path, missing: str) -> None:
+    study = make_study(tmp_path / "study", seeds=1, budget=1000)
+    for path in study.glob(f"runs/*/*/{missing}"):
+        path.unlink()
+    publish(load(study), tmp_path / "published")
+    before, after = (markdown(results_of(folder), {}) for folder in (study, tmp_path / "published"))
+    assert after.replace("# published", "# study") == before and missing.split("/")[-1] in before
+
+
 def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     publish(load(make_study(tmp_path / "study", seeds=1, budget=1000)), tmp_path / "published")
     path = tmp_path / "published" / "training.csv.gz"

@@ -25,6 +25,9 @@ from sheeprl_dnp.study.publish import publish_study
 
 LIGHTS = "dnp_lights_out"
 ARMS = [f"{LIGHTS}_baseline", LIGHTS]
+# An experiment of SheepRL's own on Lights Out
+KEYS = ["algo.cnn_keys.encoder=[]", "algo.cnn_keys.decoder=[]", "algo.mlp_keys.encoder=[lights]"]
+STOCK = ["env=dnp_lights_out", "algo=dreamer_v3_XS", *KEYS, "algo.mlp_keys.decoder=[lights]"]
 TOTAL_STEPS = 700
 TINY = [*TINY_LIGHTS_OUT, f"algo.total_steps={TOTAL_STEPS}", "algo.replay_ratio=0.05", "checkpoint.every=100"]
 
@@ -162,7 +165,7 @@ PONDER, BASELINE = "Ponder, N = 2", "8"
 
 def write_plan(path: Path) -> None:
     arm = {"exp": LIGHTS, "overrides": ["algo.ponder.max_halts=2"]}
-    arms = [{"label": PONDER, **arm}, {"label": BASELINE, "exp": f"{LIGHTS}_baseline"}]
+    arms = [{"label": PONDER, **arm}, {"label": BASELINE, "exp": "dreamer_v3", "overrides": STOCK}]
     evaluations = {"episodes": 2, "forced_steps": [1, 6, "shuffled"], "forced_episodes": 10, "dream": [9]}
     evaluations |= {"environments": {"harder": HARDER}, "worlds": "validation"}
     overrides = [*TINY, "env.wrapper.difficulty=[1,1]"]

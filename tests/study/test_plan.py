@@ -94,6 +94,7 @@ def test_each_rule_is_played_in_each_environment() -> None:
 
 BAD_EVALUATIONS = {
     "`evaluations.dream=10` must be at most 9, the number of actions": {"dream": (10,)},
+    "`evaluations.forced_steps=16` would dream of more actions than there are": {"forced_steps": (1, 16)},
     "`env.wrapper.difficulty=[1, 99]` must be two whole numbers": {"far": ("env.wrapper.difficulty=[1,99]",)},
     "`evaluations.environments.far=env.wrapper.worlds=training` can't be: an evaluation sets `env.num_envs`": {
         "far": ("env.wrapper.worlds=training",)
@@ -110,9 +111,9 @@ BAD_EVALUATIONS = {
 @pytest.mark.parametrize("said", BAD_EVALUATIONS)
 def test_an_evaluation_that_an_arm_cannot_play_is_refused_before_any_work(said: str) -> None:
     keys = BAD_EVALUATIONS[said]
-    evaluations = keys if "dream" in keys else {"environments": keys}
+    evaluations = {"environments": keys} if "far" in keys else keys
     with pytest.raises(ConfigError) as refused:
-        compose_arms(Plan(arms=["dnp_lights_out_baseline"], seeds=[1], evaluations=evaluations))
+        compose_arms(Plan(arms=["dnp_lights_out_baseline", "dnp_lights_out_dream"], seeds=[1], evaluations=evaluations))
     assert said in str(refused.value) and "\n" not in str(refused.value)
 
 

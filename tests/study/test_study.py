@@ -99,6 +99,12 @@ def test_a_study_gets_more_arms_and_seeds(tmp_path: Path) -> None:
     plan, folder = plan_and_folder(more)
     assert plan == Plan(arms=[ARMS[1], *arms], seeds=[1, 2], evaluations={"episodes": 7})
     assert folder == tmp_path
+    (tmp_path / "study.yaml").rename(tmp_path / "mine.yaml")  # goes on as it is there
+    write_file(tmp_path / "study.yaml", plan)
+    assert plan_and_folder(parse_arguments([str(tmp_path / "mine.yaml"), "--folder", str(tmp_path)])) == (
+        plan,
+        tmp_path,
+    )
 
 
 def test_a_study_is_found_by_its_name_its_file_and_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

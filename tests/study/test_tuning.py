@@ -45,7 +45,7 @@ BAD = {  # what is said, by what is wrong
     f"`space.{LR}.arms=E` must be labels": in_space(LR, low=1, high=2, arms=["E"]),
     f"`space.{LR}` can't be there twice": in_space(LR, low=1, high=2, also=[LR]),
     "`space.algo.total_steps` can't be: a tuning sets it": in_space("algo.total_steps", low=1, high=2),
-    "a study sets `exp`, `seed`": in_space("seed", low=1, high=2),
+    "`space.seed` can't be: a study sets `exp`, `seed`": in_space("seed", low=1, high=2),
     # What the arms are needed for
     "`space.algo.nothing` is not a key of any arm": in_space("algo.nothing", low=1, high=2),
     f"`space.{LR}`: the arm `Dreamer V3` has no key `algo.x`": in_space(LR, low=1e-4, high=1, also=["algo.x"]),
