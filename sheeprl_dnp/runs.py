@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,11 @@ def load_run_config(checkpoint: str, key: str = "checkpoint.resume_from") -> Dic
         ) from error
 
 
+def is_compressed(checkpoint: Path) -> bool:
+    """Whether it is a published policy; checkpoints of trainings are not compressed."""
+    return zipfile.is_zipfile(checkpoint) and any(e.compress_type for e in zipfile.ZipFile(checkpoint).infolist())
+
+
 def load_checkpoint(checkpoint: str, key: str = "checkpoint.resume_from") -> dict[str, Any]:
     """The state saved in a checkpoint, which the user named by `key`; of a local file, the tensors are left on disk.
 
@@ -78,11 +84,11 @@ def load_checkpoint(checkpoint: str, key: str = "checkpoint.resume_from") -> dic
     """
     try:
         if path := local_folder(checkpoint):
-            state = torch.load(path, map_location="cpu", mmap=True, weights_only=False)
+            state = torch.load(path, map_location="cpu", mmap=not is_compressed(path), weights_only=False)
         else:
             with get_filesystem(checkpoint).open(checkpoint) as file:
                 state = torch.load(file, map_location="cpu", weights_only=False)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise ConfigError(
             f"`{key}={checkpoint}` can't be read: it must be a whole checkpoint, and this one is damaged ({error})."
         ) from error

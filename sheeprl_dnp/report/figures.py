@@ -1,15 +1,18 @@
 """The figures of a report, drawn from its tables (`results.analyse`)."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
+from PIL import Image
 
 from sheeprl_dnp.report import frozen_figures, training_figures
 from sheeprl_dnp.report.plotting import STYLE
 from sheeprl_dnp.report.results import Results
 
+COLOURS = 128  # of a picture
 MEANS = "mean over seeds, 95 % interval"
 CAPTIONS: dict[Callable[[Results], Figure | None], str] = {
     training_figures.learning_curves: "Learning curves of the training episodes, by environment steps and by the "
@@ -26,6 +29,13 @@ CAPTIONS: dict[Callable[[Results], Figure | None], str] = {
 }
 
 
+def save(figure: Figure, path: Path) -> None:
+    """With a palette: a third as large."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn)
+    Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
 def save_figures(results: Results, folder: Path) -> dict[str, str]:
     """Writes each figure that the study has the data for as `<name>.png`; returns their captions by file name."""
     captions = {}
@@ -33,6 +43,6 @@ def save_figures(results: Results, folder: Path) -> dict[str, str]:
         with matplotlib.rc_context(STYLE):
             figure = draw(results)
             if figure is not None:
-                figure.savefig(folder / f"{draw.__name__}.png")
+                save(figure, folder / f"{draw.__name__}.png")
                 captions[f"{draw.__name__}.png"] = caption
     return captions

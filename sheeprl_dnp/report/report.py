@@ -1,6 +1,7 @@
 """`scripts/report STUDY`: what a study shows, from its folder alone, as Markdown and PNG, and as JSON and CSV."""
 
 import argparse
+import json
 from pathlib import Path
 
 from sheeprl_dnp.arguments import command_parser, one_sentence
@@ -8,7 +9,7 @@ from sheeprl_dnp.report.figures import save_figures
 from sheeprl_dnp.report.markdown import markdown
 from sheeprl_dnp.report.results import Results, analyse
 from sheeprl_dnp.report.tables import load
-from sheeprl_dnp.runs import ConfigError, replace_file, write_json
+from sheeprl_dnp.runs import ConfigError, replace_file
 
 
 def report(study: Path, output: Path) -> Results:
@@ -21,7 +22,7 @@ def report(study: Path, output: Path) -> Results:
     try:
         output.mkdir(parents=True, exist_ok=True)
         captions = save_figures(results, output)
-        write_json(output / "results.json", results.as_json())
+        replace_file(output / "results.json", json.dumps(results.as_json(), separators=(",", ":"), ensure_ascii=False))
         replace_file(output / "table.csv", results.main_table().to_csv(index=False, float_format="%.10g"))
         replace_file(output / "report.md", markdown(results, captions))
     except OSError as error:

@@ -90,7 +90,7 @@ class Results:
         return rules_of(self.estimates["rule"]).merge(self.rows("return", by=("rule", *by)), on="rule")
 
     def as_json(self) -> dict[str, Any]:
-        """The tables as lists of rows, NaN as null, without the last digits, which depend on the processor."""
+        """The tables as lists of rows without what is NaN, nor the last digits, which depend on the processor."""
         tables = {
             "problems": self.problems,
             "runs": self.runs.reset_index(),
@@ -101,9 +101,16 @@ class Results:
         }
         study = {name: getattr(self.study, name) for name in ("name", "budget", "trained_steps", "prior")}
         about = {"arms": self.arms, "bin": measures.bin_size(self.study.budget), "worlds": self.worlds}
-        rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
-        there = {name: results.as_json() for name, results in self.elsewhere.items()}
-        elsewhere = {name: {part: of[part] for part in ("worlds", "estimates", "gains")} for name, of in there.items()}
+        rows = {name: rows_of(table) for name, table in tables.items()}
+        rules = set(self.study.evaluation["rule"])  # what is of the training is the same elsewhere
+        elsewhere = {
+            name: {
+                "worlds": there.worlds,
+                "estimates": rows_of(there.estimates[there.estimates["rule"].isin(rules)]),
+                "gains": rows_of(there.gains),
+            }
+            for name, there in self.elsewhere.items()
+        }
         return study | about | rows | {"elsewhere": elsewhere}
 
     def main_table(self) -> pd.DataFrame:
@@ -112,6 +119,12 @@ class Results:
         whole = self.estimates[["difficulty", "step"]].isna().all(axis=1)
         columns = ["measure", "rule", "arm", "statistic", "than", *statistics.ESTIMATE]
         return self.estimates.loc[whole & (compared | self.estimates["rule"].isna()), columns]
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of the table as JSON."""
+    rows = json.loads(table.to_json(orient="records"))
+    return [{key: value for key, value in row.items() if value is not None} for row in rows]
 
 
 def analyse(study: Study) -> Results:

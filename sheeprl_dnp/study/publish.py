@@ -9,6 +9,8 @@ Policies are checkpoints without optimizers and replay buffer: whatever plays ch
 on from one.
 """
 
+import io
+import zipfile
 from pathlib import Path
 
 import torch
@@ -55,7 +57,7 @@ def publish_study(folder: Path, target: Path, *, policies: bool) -> None:
 
 
 def save_policy(checkpoint: Path, folder: Path) -> None:
-    """Writes the policy of a checkpoint, and the configuration of its run, in place of what the folder has.
+    """Writes the policy of a checkpoint, compressed, and the configuration of its run, in place of what the folder has.
 
     Raises:
         ConfigError: the checkpoint is missing or damaged.
@@ -64,7 +66,10 @@ def save_policy(checkpoint: Path, folder: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob("*.ckpt"):
         old.unlink()
-    torch.save({key: state[key] for key in KEPT}, path)
+    torch.save({key: state[key] for key in KEPT}, saved := io.BytesIO())
+    with zipfile.ZipFile(saved) as stored, zipfile.ZipFile(path, "w") as file:
+        for entry in stored.infolist():
+            file.writestr(entry, stored.read(entry), zipfile.ZIP_DEFLATED)
     OmegaConf.save(load_run_config(str(checkpoint)), folder / "config.yaml")
 
 

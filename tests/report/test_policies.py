@@ -11,8 +11,9 @@ import torch
 
 from sheeprl_dnp.evaluation import Settings
 from sheeprl_dnp.machine import cpu_model
+from sheeprl_dnp.report.tables import WORLDS
 from sheeprl_dnp.runs import load_checkpoint
-from sheeprl_dnp.studies import OWN_RULE
+from sheeprl_dnp.studies import OWN_RULE, Arm
 from sheeprl_dnp.study.evaluate import evaluate_checkpoint
 from sheeprl_dnp.study.publish import KEPT
 
@@ -46,17 +47,20 @@ def test_every_study_with_policies_has_one_of_each_arm_and_all_are_small() -> No
 @pytest.mark.parametrize(
     ("study", "arm"),
     [
-        ("crafter_symbolic", "dream"),
+        ("lights_out", "dream"),
+        pytest.param("lights_out", "refine, trajectories", marks=pytest.mark.slow),
+        pytest.param("crafter_symbolic", "dream", marks=pytest.mark.slow),
         pytest.param("crafter_symbolic", "DreamerV3", marks=pytest.mark.slow),
     ],
 )
 def test_a_committed_policy_plays_the_committed_evaluation_again(tmp_path: Path, study: str, arm: str) -> None:
-    policy = tmp_path / arm
-    shutil.copytree(RESULTS / study / "policies" / arm, policy)
+    policy = tmp_path / "policy"
+    shutil.copytree(RESULTS / study / "policies" / Arm(label=arm, exp="any").folder, policy)
     (checkpoint,) = policy.glob("checkpoint/*.ckpt")
     before = committed(study, arm)
     played = evaluate_checkpoint(Settings(checkpoint=str(checkpoint), episodes=len(before)))["episodes"]
-    assert [episode["world_seed"] for episode in played] == before["world_seed"].tolist()
+    (world,) = before.columns.intersection(list(WORLDS))
+    assert [episode[world] for episode in played] == before[world].tolist()
     returns, were = [episode["return"] for episode in played], before["return"].tolist()
     if (cpu_model(), torch.backends.cpu.get_cpu_capability(), torch.__version__) == MACHINE:
         assert returns == pytest.approx(were, abs=1e-5)
