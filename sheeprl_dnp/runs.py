@@ -6,6 +6,7 @@ import pickle
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -73,7 +74,9 @@ def load_run_config(checkpoint: str, key: str = "checkpoint.resume_from") -> Dic
 
 def is_compressed(checkpoint: Path) -> bool:
     """Whether it is a published policy; checkpoints of trainings are not compressed."""
-    return zipfile.is_zipfile(checkpoint) and any(e.compress_type for e in zipfile.ZipFile(checkpoint).infolist())
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(checkpoint) as file:
+        return any(entry.compress_type for entry in file.infolist())
+    return False  # damaged
 
 
 def load_checkpoint(checkpoint: str, key: str = "checkpoint.resume_from") -> dict[str, Any]:
@@ -88,7 +91,7 @@ def load_checkpoint(checkpoint: str, key: str = "checkpoint.resume_from") -> dic
         else:
             with get_filesystem(checkpoint).open(checkpoint) as file:
                 state = torch.load(file, map_location="cpu", weights_only=False)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ConfigError(
             f"`{key}={checkpoint}` can't be read: it must be a whole checkpoint, and this one is damaged ({error})."
         ) from error

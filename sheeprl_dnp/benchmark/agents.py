@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
+import gymnasium as gym
 import hydra
 import torch
 from hydra import compose, initialize_config_module
@@ -91,11 +92,11 @@ class Settings:
         return cfg
 
 
-def action_count(settings: Settings) -> int:
-    """How many actions there are, without the memory of an agent."""
-    env = make_env(settings.config(None), 0, 0)()
+def environment(cfg: dotdict) -> gym.Env:
+    """That of a configuration, closed: it tells its spaces."""
+    env = make_env(cfg, 0, 0)()
     env.close()
-    return int(env.action_space.n)
+    return env
 
 
 class Agent:
@@ -111,8 +112,7 @@ class Agent:
         set_up(cfg)
         fabric = Fabric(accelerator=settings.device, devices=1, precision=cfg.fabric.precision)
         self.device = fabric.device
-        env = make_env(cfg, 0, 0)()
-        env.close()
+        env = environment(cfg)
         self.actions = int(env.action_space.n)
         torch.manual_seed(0)
         with redirect_stdout(StringIO()):

@@ -14,7 +14,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import Timer
 
-from sheeprl_dnp.benchmark.agents import Agent, Ponder, Settings, action_count, variants
+from sheeprl_dnp.benchmark.agents import Agent, Ponder, Settings, environment, variants
 from sheeprl_dnp.benchmark.gradient_step import peak_memory
 from sheeprl_dnp.benchmark.timing import Call, seconds_of, synchronize
 
@@ -36,7 +36,7 @@ def measure_gpu(
     """
     steps, kernels = [], []
     for setting in settings:
-        ours = variants(max_halts, action_count(setting), KINDS)
+        ours = variants(max_halts, int(environment(setting.config(None)).action_space.n), KINDS)
         names = [*sorted(ours, key=lambda name: name == "n1")]
         names.insert(len(names) if setting.compile else 0, "dreamer_v3")
         for name in names:

@@ -19,8 +19,8 @@ def told(info: dict[str, Any]) -> dict[str, Any]:
     isn't kept.
     """
     kept = {key: plain(info[key]) for key in RECORDED if key in info}
-    texts = {key for key in NUMBERS if isinstance(kept.get(key), str)}
-    return {key: value for key, value in kept.items() if value is not None and value != {} and key not in texts}
+    words = [key for key in NUMBERS if isinstance(kept.get(key), str)]
+    return {key: value for key, value in kept.items() if value not in (None, {}) and key not in words}
 
 
 def plain(value: Any) -> Any:

@@ -78,8 +78,7 @@ def write_pages(study: Path, plan: Plan, target: Path) -> list[Path]:
     pages = []
     for arm in plan.arms:
         runs = [run for run in (Run(study, arm, seed) for seed in plan.seeds) if run.is_finished and run.checkpoints()]
-        runs = [run for run in runs if (run.folder / PLAYED).is_file()]
-        if runs:
+        if runs := [run for run in runs if (run.folder / PLAYED).is_file()]:
             best = max(runs, key=lambda run: run.load(PLAYED)["mean_return"])
             page, *_ = watch(
                 str(best.checkpoints()[-1]), episodes=EPISODES, decisions=DECISIONS, worlds=plan.evaluations.worlds
