@@ -10,7 +10,8 @@
 Each begins with the arm's label and the seed of the run.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -123,20 +124,24 @@ def load(folder: Path) -> Study:
     """
     plan = read_study(folder)
     if (folder / FILES["runs"]).is_file():
-        tables = {name: _read(folder / file, name) for name, file in FILES.items()}
-        problems = None
-    else:
-        tables, problems = read_runs(folder, plan)
+        return _study(folder, plan, {name: _read(folder / file, name) for name, file in FILES.items()})
+    tables, problems = read_runs(folder, plan)
+    return replace(_study(folder, plan, tables), problems=problems)
+
+
+def _study(folder: Path, plan: Plan, tables: Mapping[str, pd.DataFrame]) -> Study:
+    """Of tables, with their columns and in the order of the plan; what is wrong with a run is in that of the runs."""
     arms = pd.CategoricalDtype(plan.labels, ordered=True)
+    ordered = {}
     for name, table in tables.items():
         columns = dict.fromkeys([*RUN, *COLUMNS[name], *table, *EMPTY.get(name, [])])
-        in_order = table.reindex(columns=list(columns)).astype({"arm": arms})
-        tables[name] = in_order.sort_values(RUN, kind="stable", ignore_index=True)
-    if problems is None:
-        reasons = tables["runs"].set_index(run_names(tables["runs"]))["problems"]
-        told = reasons.reindex([run.name for run in plan.runs(folder)]).dropna()
-        problems = told.rename("reason").rename_axis("run").reset_index()
-    return Study(folder.resolve().name, plan, **tables, problems=problems)
+        typed = table.reindex(columns=list(columns)).astype({"arm": arms})
+        ordered[name] = typed.sort_values(RUN, kind="stable", ignore_index=True)
+    reasons = ordered["runs"].set_index(run_names(ordered["runs"]))["problems"]
+    told = reasons.reindex([run.name for run in plan.runs(folder)]).dropna()
+    return Study(
+        folder.resolve().name, plan, **ordered, problems=told.rename("reason").rename_axis("run").reset_index()
+    )
 
 
 def _read(path: Path, name: str) -> pd.DataFrame:
@@ -157,9 +162,7 @@ def publish(study: Study, folder: Path) -> None:
     """Writes the tables of a study, and its plan."""
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / "study.yaml", study.plan)
-    reasons = study.problems.groupby("run")["reason"].agg("; ".join)
-    runs = _differing(study.runs).assign(problems=run_names(study.runs).map(reasons))
-    tables = {"runs": runs, "training": study.training, "evaluation": study.evaluation, "metrics": study.metrics}
+    tables = {name: getattr(study, name) for name in FILES} | {"runs": _differing(_with_problems(study))}
     for name, table in tables.items():
         path = folder / FILES[name]
         # No time of writing in the archive: the same study gives the same file
@@ -170,11 +173,41 @@ def publish(study: Study, folder: Path) -> None:
         table.drop(columns=unknown).to_csv(path, index=False, float_format="%.12g", compression=compression)
 
 
+def joined(study: Study, published: Study) -> Study:
+    """The study, with the finished runs of a published part of it that it hasn't finished itself.
+
+    Raises:
+        ConfigError: they differ in more than seeds, or arms that the published part lacks.
+    """
+    plan = study.plan
+    if plan.arms == published.plan.arms:
+        plan = plan.model_copy(update={"seeds": tuple(dict.fromkeys([*published.plan.seeds, *plan.seeds]))})
+    if key := plan.differs_from(published.plan):
+        raise ConfigError(f"with other `{key}`")
+    ours, theirs = (_with_problems(each).assign(done=each.runs["steps"].notna()) for each in (study, published))
+    # A published study is without the keys in which no run of it differs
+    kept = _differing(ours).columns.union(theirs.columns, sort=False)
+    runs = pd.concat([ours[ours.columns.intersection(kept)], theirs], ignore_index=True)
+    runs = runs.sort_values("done", ascending=False, kind="stable").drop_duplicates(RUN).drop(columns="done")
+    tables = {"runs": runs}
+    for name in ("training", "evaluation", "metrics"):
+        of_others = getattr(published, name).loc[lambda rows: ~run_names(rows).isin(run_names(study.finished))]
+        tables[name] = pd.concat([getattr(study, name), of_others], ignore_index=True)
+    return _study(Path(study.name), plan, tables)
+
+
+def _with_problems(study: Study) -> pd.DataFrame:
+    """The runs, and what is wrong with each."""
+    reasons = study.problems.groupby("run")["reason"].agg("; ".join)
+    return study.runs.assign(problems=run_names(study.runs).map(reasons))
+
+
 def _differing(runs: pd.DataFrame) -> pd.DataFrame:
-    """Without the keys of the configurations that no run changes and no report reads."""
+    """Without the keys of the configurations that no finished run changes and no report reads."""
     unread = [name for name in runs if name.startswith(CONFIG) and name.removeprefix(CONFIG) not in READ]
-    seeds = runs["seed"].map(str)
-    same = [name for name in unread if runs[name].nunique(dropna=False) == 1 or (runs[name] == seeds).all()]
+    finished = runs[runs["steps"].notna()]
+    seeds = finished["seed"].map(str)
+    same = [name for name in unread if finished[name].nunique(dropna=False) < 2 or (finished[name] == seeds).all()]
     return runs.drop(columns=same)
 
 

@@ -17,9 +17,9 @@ import torch
 from omegaconf import OmegaConf
 
 from sheeprl_dnp.report.report import report
-from sheeprl_dnp.report.tables import FILES, load, publish
+from sheeprl_dnp.report.tables import FILES, joined, load, publish
 from sheeprl_dnp.runs import ConfigError, load_checkpoint, load_run_config, replace_file
-from sheeprl_dnp.studies import OWN_RULE, Plan, Run, read_study
+from sheeprl_dnp.studies import OWN_RULE, Plan, Run
 from sheeprl_dnp.watch.watch import watch
 
 EPISODES, DECISIONS = 2, range(1, 26)  # of a page, so that it can be kept with the results
@@ -29,17 +29,22 @@ KEPT = ("world_model", "actor", "critic", "moments", "iter_num")
 
 
 def publish_study(folder: Path, target: Path, *, policies: bool) -> None:
-    """
+    """A study that is published there already grows: its runs stay, but for those that `folder` has finished.
+
     Raises:
         ConfigError: it can't be written to `target`, where another study may be, or the one in `folder` can't be read.
     """
     if (target / "runs").exists() or target.resolve() == folder.resolve():
         raise ConfigError(f"`--publish={target.parent}` can't be: `{target}` is the folder of a study that runs.")
     study = load(folder)
-    if (target / "study.yaml").exists() and (key := study.plan.differs_from(read_study(target))):
-        raise ConfigError(
-            f"`--publish={target.parent}` can't be: `{target}` has another study, with other `{key}`: move one of them."
-        )
+    if (target / "study.yaml").exists():
+        published = load(target)
+        try:
+            study = joined(study, published)
+        except ConfigError as error:
+            raise ConfigError(
+                f"`--publish={target.parent}` can't be: `{target}` has another study, {error}: move one of them."
+            ) from error
     if study.finished.empty:
         raise ConfigError(f"`{study.name}` has no finished run to publish.")
     first = [Run(folder, arm, study.plan.seeds[0]) for arm in study.plan.arms] if policies else []

@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from sheeprl_dnp.report.markdown import markdown
-from sheeprl_dnp.report.tables import FILES, load, publish
+from sheeprl_dnp.report.tables import FILES, joined, load, publish
 from sheeprl_dnp.runs import ConfigError
 
 from .synthetic import copy_of, make_study, results_of, run_folder
@@ -48,6 +49,51 @@ def test_publishing_again_gives_the_same_bytes(running: Path, tmp_path: Path) ->
         assert contents[0] == contents[1]
         again = (tmp_path / "c" / file).read_bytes()
         assert again == contents[0] or gzip.decompress(again) == gzip.decompress(contents[0])
+
+
+def with_seeds(study: Path, seeds: list[int]) -> Path:
+    """The study, as if only these were asked for."""
+    plan = yaml.safe_load((study / "study.yaml").read_text())
+    (study / "study.yaml").write_text(yaml.safe_dump(plan | {"seeds": seeds}))
+    return study
+
+
+def test_seeds_that_ran_elsewhere_are_published_together(running: Path, tmp_path: Path) -> None:
+    seeds = load(running).plan.seeds
+    parts = [with_seeds(copy_of(running, tmp_path / f"{n}"), [*part]) for n, part in enumerate((seeds[:1], seeds[1:]))]
+    publish(load(parts[0]), tmp_path / "published")
+    publish(joined(load(parts[1]), load(tmp_path / "published")), tmp_path / "published")
+    publish(load(running), tmp_path / "at_once")
+    for file in FILES.values():
+        together, at_once = (pd.read_csv(tmp_path / name / file) for name in ("published", "at_once"))
+        pd.testing.assert_frame_equal(together[at_once.columns], at_once, check_dtype=False)
+    assert load(tmp_path / "published").plan == load(running).plan
+    texts = [markdown(results_of(tmp_path / name), {}) for name in ("published", "at_once")]
+    assert texts[0].replace("# published", "# at_once") == texts[1]
+
+
+def test_published_runs_stay_where_the_study_has_not_finished_them(running: Path, tmp_path: Path) -> None:
+    publish(load(running), tmp_path / "published")
+    before = load(tmp_path / "published")
+    shutil.rmtree(run_folder(running, "baseline", 2))
+    publish(joined(load(running), before), tmp_path / "again")
+    for file in FILES.values():
+        kept, all_of_them = (pd.read_csv(tmp_path / name / file) for name in ("again", "published"))
+        pd.testing.assert_frame_equal(kept[all_of_them.columns], all_of_them, check_dtype=False)
+    changed = before.evaluation.assign(**{"return": before.evaluation["return"] + 1})
+    assert joined(before, replace(before, evaluation=changed)).evaluation.equals(before.evaluation)
+
+
+def test_another_study_is_not_joined(running: Path, tmp_path: Path) -> None:
+    publish(load(running), tmp_path / "published")
+    published = load(tmp_path / "published")
+    plan = yaml.safe_load((running / "study.yaml").read_text())
+    (running / "study.yaml").write_text(yaml.safe_dump(plan | {"seeds": [1], "arms": plan["arms"][:1]}))
+    with pytest.raises(ConfigError, match="with other `arms`"):
+        joined(load(running), published)
+    (running / "study.yaml").write_text(yaml.safe_dump(plan | {"seeds": [1], "overrides": ["algo.horizon=3"]}))
+    with pytest.raises(ConfigError, match="with other `overrides`"):
+        joined(load(running), published)
 
 
 def test_the_labels_of_the_arms_are_in_the_tables(tmp_path: Path) -> None:
