@@ -3,7 +3,6 @@
 import copy
 import json
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,10 +28,8 @@ from sheeprl_dnp.dreamer_v3_ponder.utils import action_sizes
 from sheeprl_dnp.envs.crafter_score import ACHIEVEMENTS, score
 from sheeprl_dnp.envs.episode_list import EpisodeList
 from sheeprl_dnp.envs.worlds import KEPT_SEEDS
+from sheeprl_dnp.machine import start_method
 from sheeprl_dnp.runs import local_folder
-
-# Of the processes of the environments: said here, since a launcher of Hydra may have changed the default one
-START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 
 COMMAND = "scripts/evaluate"  # what usually plays an evaluation
 
@@ -126,7 +123,7 @@ def make_environments(
     makers = [partial(make, index) for index in range(num_envs)]
     if num_envs == 1:
         return gym.vector.SyncVectorEnv(makers)
-    return gym.vector.AsyncVectorEnv(makers, context=START_METHOD)
+    return gym.vector.AsyncVectorEnv(makers, context=start_method())
 
 
 def build_player(

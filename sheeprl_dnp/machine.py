@@ -1,8 +1,10 @@
 """What a run was made on and with."""
 
+import multiprocessing
 import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,17 @@ def cpu_model() -> str:
         lines = []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
+
+
+def start_method() -> str:
+    """How the processes of environments are started: as set for this process, if that is one of Python's own ways.
+
+    In the workers of joblib it isn't, and environments that are started as those are can't share their observations.
+    """
+    usual = multiprocessing.get_start_method()
+    if usual in multiprocessing.get_all_start_methods():
+        return usual
+    return "fork" if sys.platform == "linux" else "spawn"
 
 
 def commit() -> str | None:

@@ -7,9 +7,7 @@ counts the steps of the environments that it makes, in each of its processes.
 
 import errno
 import json
-import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -34,6 +32,7 @@ from sheeprl_dnp.dreamer_v3_ponder.progress import ProgressLine
 from sheeprl_dnp.envs.episode_list import episode_return, told
 from sheeprl_dnp.envs.worlds import WorldSeeds
 from sheeprl_dnp.episodes import FILE_NAME
+from sheeprl_dnp.machine import start_method
 from sheeprl_dnp.open_loop import OpenLoop
 from sheeprl_dnp.pictures import Artist
 from sheeprl_dnp.rebinding import rebound
@@ -86,9 +85,9 @@ class Recorder(ExitStack):
         self,
         fabric: Fabric,
         cfg: dotdict,
-        on_start: OnStart | None = None,
-        player_steps: PonderedSteps | None = None,
-        train: Callable[..., None] = dreamer_v3.train,
+        on_start: OnStart | None,
+        player_steps: PonderedSteps | None,
+        train: Callable[..., None],
     ) -> None:
         super().__init__()
         self._fabric, self._cfg, self._on_start, self._train = fabric, cfg, on_start, train
@@ -125,7 +124,7 @@ class Recorder(ExitStack):
         if not sync_env:
             make = partial(make, context=start_method())
 
-        return lambda makers: RecordedEnvironments(make(makers), self._on_reset, self._on_step)
+        return lambda makers: RecordedEnvironments(make(makers), self)
 
     def train(self, fabric: Fabric, world_model: WorldModel, *args: Any) -> None:
         """SheepRL's `train`: a gradient step of the whole agent."""
@@ -134,7 +133,7 @@ class Recorder(ExitStack):
             batch = args[6]
             self._open_loop.after_gradient_step(world_model, batch, self._step)
 
-    def _on_reset(self, envs: gym.vector.VectorEnv) -> None:
+    def on_reset(self, envs: gym.vector.VectorEnv) -> None:
         if self._on_start and self._fabric.is_global_zero:
             self._on_start(self._cfg, self._log_dir, envs)
         logger = next(iter(self._fabric.loggers), None)  # of the first process, if the run logs
@@ -143,7 +142,7 @@ class Recorder(ExitStack):
             artist = Artist(self._cfg, envs.single_observation_space, env)
             self._open_loop = OpenLoop(self._fabric, self._cfg, artist, logger.experiment, self._start_step)
 
-    def _on_step(self, num_envs: int, ended: list[tuple[int, dict[str, Any]]]) -> None:
+    def on_step(self, num_envs: int, ended: list[tuple[int, dict[str, Any]]]) -> None:
         self._step += num_envs * self._fabric.world_size
         first = self._fabric.global_rank * num_envs
         records = [episode_record(self._step, first + index, info) for index, info in ended]
@@ -151,17 +150,6 @@ class Recorder(ExitStack):
             for record in records:
                 append_line(self._file, record)
         self._line.go_on(self._step, [record["reward"] for record in records])
-
-
-def start_method() -> str:
-    """How the processes of environments are started: as set for this process, if that is one of Python's own ways.
-
-    In the workers of joblib it isn't, and environments that are started as those are can't share their observations.
-    """
-    usual = multiprocessing.get_start_method()
-    if usual in multiprocessing.get_all_start_methods():
-        return usual
-    return "fork" if sys.platform == "linux" else "spawn"
 
 
 class NewWorlds:
@@ -202,29 +190,24 @@ class OwnOutcome(gym.Wrapper):
 
 
 class RecordedEnvironments(gym.vector.VectorWrapper):
-    """Tells `on_step` after each step how many environments there are, and of each ended episode its last `info`.
+    """Tells a recorder after each step how many environments there are, and of each ended episode its last `info`.
 
     SheepRL's loop resets them once, when it has built and checked all that it needs.
     """
 
-    def __init__(
-        self,
-        envs: gym.vector.VectorEnv,
-        on_reset: Callable[[gym.vector.VectorEnv], None],
-        on_step: Callable[[int, list[tuple[int, dict[str, Any]]]], None],
-    ) -> None:
+    def __init__(self, envs: gym.vector.VectorEnv, recorder: Recorder) -> None:
         super().__init__(envs)
-        self._on_reset, self._on_step = on_reset, on_step
+        self._recorder = recorder
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self._on_reset(self)
+        self._recorder.on_reset(self)
         return self.env.reset(seed=seed, options=options)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         *outcome, infos = self.env.step(actions)
         last = infos.get("final_info", {})
         ended = np.flatnonzero(last.get("_episode", ())).tolist()
-        self._on_step(self.num_envs, [(index, info_of(last, index)) for index in ended])
+        self._recorder.on_step(self.num_envs, [(index, info_of(last, index)) for index in ended])
         return *outcome, infos
 
 

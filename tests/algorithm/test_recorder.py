@@ -38,7 +38,7 @@ def recorder(folder: Path, start_step: int = 0, rank: int = 0, processes: int = 
     )
     one_process = SimpleNamespace(**{**vars(fabric), "world_size": 1, "is_global_zero": True})
     cfg = dotdict(checkpoint={"resume_from": None}, buffer={"memmap": False}, algo={"total_steps": 1})
-    made = Recorder(fabric, cfg)
+    made = Recorder(fabric, cfg, on_start=None, player_steps=None, train=dreamer_v3.train)
     made._start_step = made._step = start_step
     made.get_log_dir(one_process, "root", "run")
     return made
