@@ -33,7 +33,7 @@ examples:
 
 Killed or stopped, the same command goes on: finished runs are kept, others go on from their last checkpoint.
 With more arms or seeds than the study has, it gets these too.
-A run on Lights Out takes 3 to 7 minutes of a core and 70 MB, one of crafter_symbolic 45 minutes.
+A run on Lights Out takes 3 to 9 minutes of a core and 70 MB, one of crafter_symbolic 45 minutes.
 Then: scripts/report FOLDER
 """
 
