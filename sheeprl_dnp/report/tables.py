@@ -124,24 +124,22 @@ def load(folder: Path) -> Study:
     """
     plan = read_study(folder)
     if (folder / FILES["runs"]).is_file():
-        return _study(folder, plan, {name: _read(folder / file, name) for name, file in FILES.items()})
+        return _study(folder.resolve().name, plan, {name: _read(folder / file, name) for name, file in FILES.items()})
     tables, problems = read_runs(folder, plan)
-    return replace(_study(folder, plan, tables), problems=problems)
+    return replace(_study(folder.resolve().name, plan, tables), problems=problems)
 
 
-def _study(folder: Path, plan: Plan, tables: Mapping[str, pd.DataFrame]) -> Study:
+def _study(name: str, plan: Plan, tables: Mapping[str, pd.DataFrame]) -> Study:
     """Of tables, with their columns and in the order of the plan; what is wrong with a run is in that of the runs."""
     arms = pd.CategoricalDtype(plan.labels, ordered=True)
     ordered = {}
-    for name, table in tables.items():
-        columns = dict.fromkeys([*RUN, *COLUMNS[name], *table, *EMPTY.get(name, [])])
+    for kind, table in tables.items():
+        columns = dict.fromkeys([*RUN, *COLUMNS[kind], *table, *EMPTY.get(kind, [])])
         typed = table.reindex(columns=list(columns)).astype({"arm": arms})
-        ordered[name] = typed.sort_values(RUN, kind="stable", ignore_index=True)
+        ordered[kind] = typed.sort_values(RUN, kind="stable", ignore_index=True)
     reasons = ordered["runs"].set_index(run_names(ordered["runs"]))["problems"]
-    told = reasons.reindex([run.name for run in plan.runs(folder)]).dropna()
-    return Study(
-        folder.resolve().name, plan, **ordered, problems=told.rename("reason").rename_axis("run").reset_index()
-    )
+    told = reasons.reindex([run.name for run in plan.runs(Path(name))]).dropna()
+    return Study(name, plan, **ordered, problems=told.rename("reason").rename_axis("run").reset_index())
 
 
 def _read(path: Path, name: str) -> pd.DataFrame:
@@ -193,7 +191,7 @@ def joined(study: Study, published: Study) -> Study:
     for name in ("training", "evaluation", "metrics"):
         of_others = getattr(published, name).loc[lambda rows: ~run_names(rows).isin(run_names(study.finished))]
         tables[name] = pd.concat([getattr(study, name), of_others], ignore_index=True)
-    return _study(Path(study.name), plan, tables)
+    return _study(study.name, plan, tables)
 
 
 def _with_problems(study: Study) -> pd.DataFrame:
