@@ -59,13 +59,19 @@ def measure_agent(settings: Settings, ponder: Ponder | None) -> tuple[dict[str, 
     try:
         agent = Agent(settings, ponder)
         first = sum(seconds_of(agent.step, agent.device) for _ in range(3))  # compiles, and captures CUDA graphs
-        seconds = Timer("step()", globals={"step": agent.step}).blocked_autorange(min_run_time=TIMED).median
+        seconds = median_seconds(agent.step)
         row, top = profiled(agent.step, agent.device)
         row = {"seconds": seconds, "busy": row.pop("device_seconds") / seconds, **row}
         row |= {"peak_MB": peak_memory(agent.step, agent.device) / 1e6, "first_3_seconds": first}
         return row | ({} if settings.compile else waits(agent)), top
     except torch.OutOfMemoryError:
         return {"seconds": float("nan"), "note": "out of memory"}, pd.DataFrame()
+
+
+def median_seconds(step: Call) -> float:
+    """Of a call. With the number of threads as it is: a compiled step is compiled again where that changes."""
+    timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
+    return timer.blocked_autorange(min_run_time=TIMED).median
 
 
 def profiled(step: Call, device: torch.device) -> tuple[dict[str, float], pd.DataFrame]:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import TINY_AGENT
+from torch._dynamo.testing import CompileCounter
 
 from sheeprl_dnp.benchmark import benchmark, gpu
 from sheeprl_dnp.benchmark.agents import Settings
@@ -32,6 +33,23 @@ def test_what_the_events_of_the_device_say() -> None:
     row, top = gpu.profile_summary(events)
     assert row == {"launches": 3, "kernels": 4, "device_seconds": pytest.approx(70e-6)}
     assert top.to_dict("list") == {"kernel": ["long", "short"], "calls": [1, 3], "share": [4 / 7, 3 / 7]}
+
+
+def test_a_compiled_step_is_not_compiled_again_to_be_timed(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "TIMED", 0.01)
+    compilations, numbers = CompileCounter(), torch.ones(8)
+    step = torch.compile(lambda: numbers.mul(2).sum(), backend=compilations)
+    step()
+    assert gpu.median_seconds(step) > 0
+    assert compilations.frame_count == 1
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
