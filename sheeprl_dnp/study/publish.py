@@ -59,6 +59,8 @@ def publish_study(folder: Path, target: Path, *, policies: bool) -> None:
     pages = [page.name for page in write_pages(folder, study.plan, target)]
     written = ["study.yaml", *FILES.values(), *pages, *(["policies/"] if played else []), "report/"]
     print(f"{target}: {', '.join(written)}")
+    if missing := [run.name for run in first if run not in played]:
+        print(f"No policy was written of a run that `{folder}` has not finished: {', '.join(missing)}")
 
 
 def save_policy(checkpoint: Path, folder: Path) -> None:

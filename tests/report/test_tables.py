@@ -12,8 +12,9 @@ import yaml
 from sheeprl_dnp.report.markdown import markdown
 from sheeprl_dnp.report.tables import FILES, joined, load, publish
 from sheeprl_dnp.runs import ConfigError
+from sheeprl_dnp.study.publish import publish_study
 
-from .synthetic import copy_of, make_study, results_of, run_folder
+from .synthetic import ARMS, copy_of, make_study, results_of, run_folder
 
 
 @pytest.fixture(params=["on Crafter", "with difficulties"])
@@ -82,6 +83,18 @@ def test_published_runs_stay_where_the_study_has_not_finished_them(running: Path
         pd.testing.assert_frame_equal(kept[all_of_them.columns], all_of_them, check_dtype=False)
     changed = before.evaluation.assign(**{"return": before.evaluation["return"] + 1})
     assert joined(before, replace(before, evaluation=changed)).evaluation.equals(before.evaluation)
+
+
+def test_the_policies_that_are_not_there_to_publish_are_named(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = copy_of(whole, tmp_path / "study")
+    for arm in ARMS:
+        (run_folder(study, arm, 1) / "finished.json").unlink()
+    publish_study(study, tmp_path / "results" / "study", policies=True)
+    runs = "baseline seed 1, ponder seed 1, fixed seed 1"
+    assert f"No policy was written of a run that `{study}` has not finished: {runs}" in capsys.readouterr().out
+    assert not (tmp_path / "results" / "study" / "policies").exists()
 
 
 def test_another_study_is_not_joined(running: Path, tmp_path: Path) -> None:
