@@ -77,7 +77,7 @@ def marginal_terms(
     if entropy == "mixture":
         log_mixture = (log_halting.unsqueeze(-1) + pondered.policies[0].logits).logsumexp(-2)  # [H+1, M, A]
         entropies = -(log_mixture.exp() * log_mixture).sum(-1, keepdim=True)
-    else:
+    elif log_halting.shape[-1] > 1:  # the entropy of one step stays in its precision, as DreamerV3's does
         entropies = (log_halting.exp() * entropies).sum(-1, keepdim=True)
     return PolicyTerms(log_probs[:-1], entropies[:-1], None, log_halting[0])
 
