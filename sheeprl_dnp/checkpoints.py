@@ -18,9 +18,17 @@ from torch.distributions import Distribution
 
 from sheeprl_dnp.accelerators import evaluation_fabric
 from sheeprl_dnp.arguments import count
-from sheeprl_dnp.dreamer_v3_ponder.config import ALGORITHMS, HALTING_RULES, SHUFFLED, ponders, samples_halting
+from sheeprl_dnp.dreamer_v3_ponder.config import (
+    ALGORITHMS,
+    HALTING_RULES,
+    SHUFFLED,
+    check_steps,
+    ponders,
+    samples_halting,
+)
 from sheeprl_dnp.dreamer_v3_ponder.utils import WeightedMoments, action_sizes, build_moments
 from sheeprl_dnp.envs.worlds import check_training_seed
+from sheeprl_dnp.halting import is_whole_number
 from sheeprl_dnp.learner import agent_builder
 from sheeprl_dnp.runs import MAX_SEED, ConfigError, causes, load_checkpoint, load_run_config
 
@@ -79,9 +87,9 @@ def load_config(
     """The configuration of the run of a checkpoint, for its evaluation.
 
     Raises:
-        ConfigError: there is none, it is of another algorithm, `steps` is asked of an agent that doesn't ponder, or
-            `shuffled` of one that doesn't sample its ponder steps, it was trained with seeds kept for evaluations, or
-            an override can't be (see `overridden`).
+        ConfigError: there is none, it is of another algorithm, `steps` is asked of an agent that doesn't ponder,
+            `shuffled` of one that doesn't sample its ponder steps, or a number that would dream of more actions than
+            there are, it was trained with seeds kept for evaluations, or an override can't be (see `overridden`).
     """
     run_config = overridden(load_run_config(checkpoint, "CKPT"), overrides)
     cfg = dotdict(OmegaConf.to_container(run_config, resolve=True))
@@ -99,6 +107,8 @@ def load_config(
                 f"`--steps={steps}` is for agents that sample their ponder steps: `CKPT={checkpoint}` is of `{kind}`."
             )
         cfg.algo.ponder.halting = steps
+        if cfg.algo.ponder.step == "dream" and is_whole_number(steps):
+            check_steps(steps, cfg.algo, action_sizes(spaces(run_config)[1]), "--steps")
     check_training_seed(cfg)
     cfg.env.capture_video = video
     return cfg

@@ -1,6 +1,7 @@
 """Frozen policies of `dreamer_v3` and of `dreamer_v3_ponder`, played in the same worlds: no training begins in one."""
 
 import copy
+import hashlib
 import json
 import re
 import time
@@ -32,6 +33,7 @@ from sheeprl_dnp.machine import start_method
 from sheeprl_dnp.runs import local_folder
 
 COMMAND = "scripts/evaluate"  # what usually plays an evaluation
+LONGEST_CHANGES = 100  # characters of the overrides in the name of a file, which has room for 255
 
 Record = dict[str, Any]
 
@@ -81,7 +83,10 @@ class Settings:
         parts = [f"episodes_{self.episodes}_seed_{self.seed}_envs_{self.num_envs}_{device}"]
         parts += [f"steps_{self.steps}"] if self.steps is not None else []
         parts += [f"dream_{self.dream}"] if self.dream is not None else []
-        parts += [re.sub(r"[^\w.-]+", "_", override).strip("_") for override in self.overrides]
+        changes = "_".join(re.sub(r"[^\w.-]+", "_", override).strip("_") for override in self.overrides)
+        if len(changes) > LONGEST_CHANGES:
+            changes = f"overrides_{hashlib.sha256(' '.join(self.overrides).encode()).hexdigest()[:12]}"
+        parts += [changes] if changes else []
         parts += [self.worlds] if self.worlds != "evaluation" else []
         parts += [self.command] if self.command != COMMAND else []
         return f"{self.checkpoint.removesuffix('.ckpt')}.{'_'.join(parts)}.eval.json"

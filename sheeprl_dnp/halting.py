@@ -68,17 +68,20 @@ def is_whole_number(value: object) -> TypeGuard[int]:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+def check_rule(halting: object, threshold: float) -> None:
+    """Raises a `ValueError` unless `halting` is a rule, or a number of steps, and `threshold` above 0 and up to 1."""
+    if halting not in ("sample", "threshold") and not (is_whole_number(halting) and halting >= 1):
+        raise ValueError(f"`halting` must be 'sample', 'threshold' or a number of steps from 1, got {halting!r}")
+    if not 0 < threshold <= 1:
+        raise ValueError(f"`threshold` must be above 0 and up to 1, got {threshold}")
+
+
 def drawn_hazard(like: Tensor, halting: str | int, threshold: float) -> Tensor:
     """The cumulative hazard `-sum_{i<=n} log(1 - lambda_i)` at which each row of `like` halts by a rule: `[batch]`.
 
-    Raises:
-        ValueError: `halting` is no rule, or `threshold` isn't above 0 and up to 1.
+    The rule is `sample`, or else `threshold`.
     """
     if halting == "sample":
         # An exponential draw is at most h with probability 1 - exp(-h), as p is up to the step of the hazard h
         return torch.empty(len(like), device=like.device).exponential_()
-    if halting != "threshold":
-        raise ValueError(f"`halting` must be 'sample', 'threshold' or a number of steps from 1, got {halting!r}")
-    if not 0 < threshold <= 1:
-        raise ValueError(f"`threshold` must be above 0 and up to 1, got {threshold}")
     return torch.full((len(like),), -math.log1p(-threshold) if threshold < 1 else math.inf, device=like.device)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sheeprl_dnp.halting import (
     check_lambda_p,
+    check_rule,
     drawn_hazard,
     expected_steps,
     halting_log_probs,
@@ -65,7 +66,7 @@ class PonderNet(nn.Module):
             `[batch, steps, ...]`; one that computes a step without all those before has `last(x, state, steps)`.
         halting_module: `[batch, hidden_size] -> [batch, 1]`, logits of `lambda_n`; `None`: halts at the last step only.
         max_steps: N, the last step, which always halts.
-        lambda_p: the halting probability of the geometric prior, used by the loss.
+        lambda_p: the halting probability of the geometric prior, to be given to the loss: it changes nothing here.
 
     Raises:
         ValueError: `max_steps` is below 1, or `lambda_p` isn't strictly between 0 and 1.
@@ -115,7 +116,7 @@ class PonderNet(nn.Module):
     def _unroll(self, x: Inputs, initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
         """The outputs and the states of every step, `[batch, N, ...]`."""
         if hasattr(self.step_module, "unroll"):
-            return self.step_module.unroll(x, initial_state, self.max_steps)
+            return self.step_module.unroll(x, self._first_state(x, initial_state), self.max_steps)
         steps, state = [], self._first_state(x, initial_state)
         for _ in range(self.max_steps):
             output, state = self.step_module(x, state)
@@ -136,12 +137,14 @@ class PonderNet(nn.Module):
         Args:
             halting: `sample`: halt at step n with probability `lambda_n`; `threshold`: at the first step where the
                 cumulative `p` reaches `threshold`; a number: at that step, which may be beyond `max_steps`; a tensor
-                `[batch]`: at these steps, from 1 to `max_steps`.
+                `[batch]`: at these steps, from 1 to `max_steps` (not checked: that would wait for a GPU).
 
         Raises:
             ValueError: `halting` is none of these, or `threshold` isn't above 0 and up to 1.
         """
-        if is_whole_number(halting) and halting >= 1:
+        if not isinstance(halting, Tensor):
+            check_rule(halting, threshold)
+        if is_whole_number(halting):
             return self._ponder_fixed(x, initial_state, int(halting))
         if self.halting_module is None:
             halted = self._ponder_fixed(x, initial_state, self.max_steps)
@@ -176,7 +179,9 @@ class PonderNet(nn.Module):
 
     def _first_state(self, x: Inputs, initial_state: Tensor | None) -> Tensor | None:
         if initial_state is None and isinstance(size := getattr(self.step_module, "hidden_size", None), int):
-            return batch_of(x).new_zeros(len(batch_of(x)), size)
+            rows = batch_of(x)
+            dtype = rows.dtype if rows.is_floating_point() else torch.get_default_dtype()
+            return torch.zeros(len(rows), size, dtype=dtype, device=rows.device)
         return initial_state
 
     def _halting_logits(self, states: Tensor) -> Tensor:
@@ -187,10 +192,10 @@ class PonderNet(nn.Module):
 
     def _ponder_fixed(self, x: Inputs, state: Tensor | None, last: int) -> Halted:
         """Every row halts at the step `last`, whatever its probability."""
+        state = self._first_state(x, state)
         if hasattr(self.step_module, "last"):
             output = self.step_module.last(x, state, last)
         else:
-            state = self._first_state(x, state)
             for _ in range(last):
                 output, state = self.step_module(x, state)
         return Halted(output, torch.full(output.shape[:1], last, device=output.device), None)

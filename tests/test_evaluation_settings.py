@@ -14,6 +14,7 @@ from test_bad_input import sentence
 
 from sheeprl_dnp.dreamer_v3_ponder.evaluate import check_episodes, check_overrides
 from sheeprl_dnp.envs.worlds import KEPT_SEEDS, check_training_seed
+from sheeprl_dnp.evaluation import Settings
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.study import evaluate
 
@@ -231,3 +232,15 @@ def test_a_policy_that_dreams_takes_the_best_of_so_many_actions(lights: Path) ->
     assert [episode["seed"] for episode in one["episodes"]] == [episode["seed"] for episode in all_["episodes"]]
     assert "`--dream=10` must be at most 9" in refused(lights, "--episodes", 2, "--dream", 10)
     assert "`--dream=2` can't be with `--steps=3`" in refused(lights, "--dream", 2, "--steps", 3)
+
+
+def test_more_dreams_than_there_are_actions_are_refused_before_anything_is_played(lights: Path, tmp_path: Path) -> None:
+    dreams = copied(lights, tmp_path / "run", step="dream")
+    assert "`--steps=11` would dream of more actions" in (message := refused(dreams, "--steps", 11))
+    assert "at most 10" in message
+
+
+def test_many_overrides_have_short_names_of_their_own() -> None:
+    several = [tuple(f"env.wrapper.key_number_{n}={value}" for n in range(10)) for value in (1, 2)]
+    names = [Settings(checkpoint="run/ckpt_8_0.ckpt", overrides=overrides).file("cpu") for overrides in several]
+    assert names[0] != names[1] and all(len(Path(name).name) < 120 for name in names)

@@ -65,7 +65,7 @@ def imagine(
         roots: the posteriors, the recurrent states, and whether they are terminated, `[T, B, ...]` each.
         copies: C, the number of ponder steps at which the actor can halt, or 1, whose first action is sampled as the
             later ones are.
-        continuation: from the second action on, `sample`: halt as the deployed agent does; `commit`: act from the
+        continuation: from the second action on, `sample`: halt as a player that samples does; `commit`: act from the
             ponder step of the first action to the horizon (the critic then predicts the returns of the mixture, which
             biases lambda-values with lambda < 1 a little: 0.2% of the gradient at 0.95 in a small decision process).
         rollout: the keywords of SheepRL's `imagine`, which imagines each trajectory.

@@ -116,8 +116,35 @@ def test_the_first_state_of_a_module_with_a_hidden_size_is_zeros(halting: Any) -
 
 @pytest.mark.parametrize("halting", ["never", "", 0, -3, 1.5, None, True])
 def test_an_unknown_way_to_halt_is_an_error_that_names_it(halting: Any) -> None:
-    with pytest.raises(ValueError, match=f"halting.*{halting!r}"):
-        network().act(inputs(), halting=halting)
+    never, static = network(), network()
+    never.halting_module, static.static = None, True
+    for net in (network(), never, static):
+        with pytest.raises(ValueError, match=f"halting.*{halting!r}"):
+            net.act(inputs(), halting=halting)
+
+
+class Counting(nn.Module):
+    """Counts the steps, in a state of its size; `unroll` and `last` count from the first state that they are given."""
+
+    hidden_size = 2
+
+    def forward(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return state + 1, state + 1
+
+    def unroll(self, tokens: Tensor, state: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        states = state.unsqueeze(1) + torch.arange(1, steps + 1).view(1, -1, 1)
+        return states, states
+
+    def last(self, tokens: Tensor, state: Tensor, steps: int) -> Tensor:
+        return state + steps
+
+
+def test_the_first_state_of_whole_numbers_is_zeros_of_floats_in_every_way() -> None:
+    net, tokens = PonderNet(Counting(), halting_head(2, 0.3), STEPS), torch.zeros(BATCH, dtype=torch.long)
+    counted = torch.arange(1.0, STEPS + 1).view(1, -1, 1).expand(BATCH, -1, 2)
+    torch.testing.assert_close(net(tokens).outputs, counted)
+    torch.testing.assert_close(net.act(tokens, halting=STEPS).output, counted[:, -1])
+    torch.testing.assert_close(net.act(tokens, halting=torch.full((BATCH,), STEPS)).output, counted[:, -1])
 
 
 @pytest.mark.parametrize("way", [PonderNet.forward, *WAYS])
