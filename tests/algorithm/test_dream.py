@@ -1,6 +1,7 @@
 """`step: dream`: what a dream is, what it does to the policy, and when the actor goes on dreaming."""
 
 import copy
+import io
 import math
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ import torch
 from conftest import TINY_AGENT
 from lightning.fabric import Fabric
 from omegaconf import OmegaConf
-from sheeprl.utils.utils import dotdict
+from sheeprl.utils.utils import dotdict, unwrap_fabric
 from test_configs import experiment
 from tiny_actors import DreamingActor, GivenGains
 from tiny_mdp import flat_gradient
@@ -193,6 +194,17 @@ def test_a_copy_of_an_actor_dreams_with_the_world_model_that_is_trained() -> Non
     assert copied.ponder.step_module.lookahead.world_model is world_model
     assert player.actor.actor.ponder.step_module.lookahead.world_model is world_model
     assert not [name for name, _ in actor.named_parameters() if "lookahead" in name]
+
+
+def test_an_actor_that_was_registered_is_loaded_on_another_device_with_what_it_dreams_by() -> None:
+    _, actor, *_ = agent(configuration())
+    torch.save(unwrap_fabric(actor), saved := io.BytesIO())  # as MLflow keeps it
+    saved.seek(0)
+    elsewhere = torch.load(saved, map_location="meta", weights_only=False)
+    ahead = elsewhere.ponder.step_module.lookahead
+    modules = (elsewhere, ahead.world_model, ahead.critic, ahead.moments)
+    tensors = [tensor for module in modules for tensor in module.state_dict().values()]
+    assert tensors and all(tensor.device.type == "meta" for tensor in tensors)
 
 
 def test_halting_starts_at_lambda_p_whatever_was_dreamed() -> None:
