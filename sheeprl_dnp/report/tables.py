@@ -2,10 +2,10 @@
 
 `runs.csv`           a row a run of the plan: what it cost, on what machines, what is wrong with it, its configuration
                      (`config.<key>`: the keys in which runs differ, and those that a report reads)
-`training.csv.gz`    a row a training episode of a finished run: step of the run, length, reward, the world it began in
-`evaluation.csv.gz`  a row an episode of a frozen policy, by the `rule` that it acts by, and the `environment` (of
+`training.csv.bz2`   a row a training episode of a finished run: step of the run, length, reward, the world it began in
+`evaluation.csv.bz2` a row an episode of a frozen policy, by the `rule` that it acts by, and the `environment` (of
                      `evaluations.environments`; empty: that of the training)
-`metrics.csv.gz`     a row a step at which the training logged its losses and its pondering
+`metrics.csv.bz2`    a row a step at which the training logged its losses and its pondering
 
 Each begins with the arm's label and the seed of the run.
 """
@@ -24,7 +24,7 @@ from sheeprl_dnp.report.records import CONFIG, PONDER_KEYS, read_runs
 from sheeprl_dnp.runs import ConfigError
 from sheeprl_dnp.studies import Plan, read_study, write_file
 
-FILES = {"runs": "runs.csv"} | {name: f"{name}.csv.gz" for name in ("training", "evaluation", "metrics")}
+FILES = {"runs": "runs.csv"} | {name: f"{name}.csv.bz2" for name in ("training", "evaluation", "metrics")}
 RUN = ["arm", "seed"]
 COLUMNS = {  # that each table has in any study, after `RUN`
     "runs": ["steps", "gradient_steps", "wall_s", "cpu_s", "machines", "flops_per_action", "flops_per_gradient_step"],
@@ -162,13 +162,10 @@ def publish(study: Study, folder: Path) -> None:
     write_file(folder / "study.yaml", study.plan)
     tables = {name: getattr(study, name) for name in FILES} | {"runs": _differing(_with_problems(study))}
     for name, table in tables.items():
-        path = folder / FILES[name]
-        # No time of writing in the archive: the same study gives the same file
-        compression = {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
         if name == "evaluation":  # all that was played in a world side by side: half as large when compressed
             table = table.sort_values(["environment", "episode", "rule"], kind="stable")
         unknown = [key for key in table if key not in (*RUN, *COLUMNS[name]) and table[key].isna().all()]
-        table.drop(columns=unknown).to_csv(path, index=False, float_format="%.12g", compression=compression)
+        table.drop(columns=unknown).to_csv(folder / FILES[name], index=False, float_format="%.12g")
 
 
 def joined(study: Study, published: Study) -> Study:

@@ -1,7 +1,7 @@
 """The committed reports say what the committed tables do: each number is computed again, from the rows alone."""
 
+import bz2
 import csv
-import gzip
 import itertools
 import json
 import math
@@ -27,7 +27,7 @@ Key = tuple[Any, ...]
 @cache
 def table(study: str, name: str) -> list[Row]:
     path = RESULTS / study / name
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+    with bz2.open(path, "rt") if path.suffix == ".bz2" else path.open() as file:
         return list(csv.DictReader(file))
 
 
@@ -45,7 +45,7 @@ def find(rows: Iterable[dict[str, Any]], **keys: Any) -> dict[str, Any]:
 
 def episodes(study: str, rule: str | None = None, environment: str = "") -> list[Row]:
     """Of the frozen policies, in one environment (the training's, if none is named)."""
-    rows = [row for row in table(study, "evaluation.csv.gz") if row.get("environment", "") == environment]
+    rows = [row for row in table(study, "evaluation.csv.bz2") if row.get("environment", "") == environment]
     return [row for row in rows if rule in (None, row["rule"])]
 
 
@@ -93,7 +93,7 @@ def check_difference(found: dict[str, Any], ours: dict[int, float], theirs: dict
 def test_the_means_of_the_episodes_are_those_of_the_tables(study: str) -> None:
     estimates = report(study)["estimates"]
     for rows, rule, key in (
-        (table(study, "training.csv.gz"), "training", "reward"),
+        (table(study, "training.csv.bz2"), "training", "reward"),
         (episodes(study, "default"), "default", "return"),
     ):
         for (arm,), seeds in by_run(rows, mean_of(key)).items():
@@ -109,7 +109,7 @@ def test_the_means_of_the_episodes_are_those_of_the_tables(study: str) -> None:
 
 def test_the_interval_of_a_few_seeds_is_that_of_all_their_resamples() -> None:
     estimates = report("crafter_symbolic")["estimates"]
-    for (arm,), seeds in by_run(table("crafter_symbolic", "training.csv.gz"), score).items():
+    for (arm,), seeds in by_run(table("crafter_symbolic", "training.csv.bz2"), score).items():
         found = find(estimates, measure="score", rule="training", arm=arm)
         check(found, seeds)
         means = [fmean(draw) for draw in itertools.product(seeds.values(), repeat=len(seeds))]
@@ -119,7 +119,7 @@ def test_the_interval_of_a_few_seeds_is_that_of_all_their_resamples() -> None:
 
 def test_success_rates_are_those_of_the_episodes() -> None:
     estimates = report("crafter_symbolic")["estimates"]
-    training = table("crafter_symbolic", "training.csv.gz")
+    training = table("crafter_symbolic", "training.csv.bz2")
     parts = {"training": training, "training_last_part": [row for row in training if float(row["step"]) > 80_000]}
     for rule, name in itertools.product(parts, ("wake_up", "place_table", "collect_coal")):
         measure = f"achievement_{name}"
@@ -169,7 +169,7 @@ def test_what_four_steps_bring_is_of_the_boards_that_both_played(environment: st
 
 def test_the_learning_curves_have_the_mean_of_each_bin() -> None:
     estimates = report("lights_out")["estimates"]
-    for row in (rows := table("lights_out", "training.csv.gz")):
+    for row in (rows := table("lights_out", "training.csv.bz2")):
         row["bin"] = str(BIN * math.ceil(float(row["step"]) / BIN))
     curves = by_run([row for row in rows if float(row["step"]) <= 20_000], mean_of("reward"), "bin")
     assert len(curves) == 20_000 / BIN * len(report("lights_out")["arms"])
@@ -180,7 +180,7 @@ def test_the_learning_curves_have_the_mean_of_each_bin() -> None:
 
 def test_halting_is_that_of_the_metrics() -> None:
     study = report("lights_out")
-    logged = [row for row in table("lights_out", "metrics.csv.gz") if row["Ponder/halt_mass_01"]]
+    logged = [row for row in table("lights_out", "metrics.csv.bz2") if row["Ponder/halt_mass_01"]]
     for row in logged:
         row["bin"] = str(BIN * math.ceil(float(row["step"]) / BIN))
     for measure in ("halt_mass_01", "halt_mass_04", "expected_steps"):

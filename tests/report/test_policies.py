@@ -25,7 +25,7 @@ MACHINE = ("AMD EPYC", "AVX512", "2.13.0+cpu")
 
 def committed(study: str, arm: str) -> pd.DataFrame:
     """The episodes that the run of a policy played by its own rule, in the order of their worlds."""
-    episodes = pd.read_csv(RESULTS / study / "evaluation.csv.gz", low_memory=False)
+    episodes = pd.read_csv(RESULTS / study / "evaluation.csv.bz2", low_memory=False)
     own = episodes[(episodes["arm"] == arm) & (episodes["rule"] == OWN_RULE)]
     if "environment" in own:
         own = own[own["environment"].isna()]
