@@ -217,6 +217,7 @@ def test_no_training_begins_with_a_seed_that_is_kept(seed: int) -> None:
         check_training_seed(cfg | other)
 
 
+@pytest.mark.slow
 def test_the_command_refuses_such_a_seed(command: Command) -> None:
     assert f"`seed={FIRST}` is not allowed" in sentence(command("sheeprl", *CARTPOLE, f"seed={FIRST}"))
 

@@ -111,6 +111,7 @@ def test_it_draws_no_random_number_of_the_training_and_changes_no_weight(learner
     assert all(parameter.grad is None for parameter in learner.world_model.parameters())
 
 
+@pytest.mark.slow
 def test_the_stock_command_shows_it_with_the_pictures_of_the_environment(train: Command, tmp_path: Path) -> None:
     longer = ["algo.total_steps=192", "algo.replay_ratio=1"]
     train("exp=dnp_lights_out_baseline", *TINY_LIGHTS_OUT, *longer)

@@ -41,6 +41,7 @@ def test_another_hydra_application_imports_no_torch_and_gets_no_search_path(tmp_
     assert "torch False sheeprl False" in result.stdout
 
 
+@pytest.mark.slow
 def test_another_experiment_of_sheeprl_still_runs(command: Command) -> None:
     result = command("sheeprl", "exp=ppo", "dry_run=True", "env.sync_env=True", "env.capture_video=False")
     assert result.returncode == 0, result.stderr

@@ -67,13 +67,10 @@ class Keeper:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "max_halts"),
-    [
-        pytest.param("dnp_crafter_small", 1, marks=pytest.mark.slow),
-        ("dnp_crafter_small", 4),
-        pytest.param("dnp_crafter_small_dream", 4, marks=pytest.mark.slow),
-    ],
+    [("dnp_crafter_small", 1), ("dnp_crafter_small", 4), ("dnp_crafter_small_dream", 4)],
 )
 def test_two_processes_keep_equal_weights(train: Command, tmp_path: Path, experiment: str, max_halts: int) -> None:
     (tmp_path / "keeper.py").write_text(KEEPER)

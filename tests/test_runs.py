@@ -45,6 +45,7 @@ def whole(episodes: list[dict[str, Any]], steps: int, environments: int, start: 
     return all(0 <= (steps - start) // environments - count < 2 * longest for count in played.values())
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_runs_are_named_by_the_time_keeps_the_records_of_each(train: Command, tmp_path: Path) -> None:
     train("-m", "exp=dnp_lights_out_baseline", "seed=0,1", *TINY_LIGHTS_OUT)
     found = runs(tmp_path / "logs")
@@ -126,6 +127,7 @@ def test_episodes_that_a_limit_cuts_are_on_record_also_where_nothing_is_logged(t
         assert len([key for key in episode if key.startswith("achievement_")]) == 22 and "world_seed" in episode
 
 
+@pytest.mark.slow
 def test_any_environment_of_gymnasium_is_recorded(train: Command, tmp_path: Path) -> None:
     train(*CARTPOLE, "algo=dreamer_v3_ponder_XS", "env.sync_env=True")
     ((_, episodes),) = runs(tmp_path).items()

@@ -14,6 +14,7 @@ def records(folder: Path) -> list[dict]:
     return sorted(read_episodes(run), key=lambda record: (record["step"], record["env"]))
 
 
+@pytest.mark.slow
 def test_one_ponder_step_is_dreamer_v3_bit_for_bit_on_crafter(train: Command, tmp_path: Path) -> None:
     train("exp=dnp_crafter_small", *TINY_CRAFTER, "algo.ponder.max_halts=1", "run_name=ours", "seed=3")
     train("exp=dnp_crafter_small_baseline", *TINY_CRAFTER, "run_name=theirs", "seed=3")
