@@ -73,11 +73,7 @@ class PonderNet(nn.Module):
     """
 
     def __init__(
-        self,
-        step_module: nn.Module,
-        halting_module: nn.Module | None,
-        max_steps: int = 20,
-        lambda_p: float = 0.01,
+        self, step_module: nn.Module, halting_module: nn.Module | None, max_steps: int = 20, lambda_p: float = 0.01
     ) -> None:
         super().__init__()
         if max_steps < 1:
@@ -103,21 +99,20 @@ class PonderNet(nn.Module):
         """Computes every step at which it can halt, with its probability."""
         if self.halting_module is None:
             output = self._ponder_fixed(x, initial_state, self.max_steps).output.unsqueeze(1)
-            return PonderSteps(output, torch.zeros(len(output), 1, device=output.device), self.max_steps)
+            return self.weigh(output, output)
         return self.weigh(*self._unroll(x, initial_state))
 
     def weigh(self, outputs: Tensor, states: Tensor) -> PonderSteps:
         """As `every_step`, of outputs and states of all the steps, `[batch, N, ...]`."""
         if self.halting_module is None:
-            nothing = torch.zeros(len(outputs), 1, device=outputs.device)
-            return PonderSteps(outputs[:, -1:], nothing, self.max_steps)
+            return PonderSteps(outputs[:, -1:], torch.zeros(len(outputs), 1, device=outputs.device), self.max_steps)
         return PonderSteps(outputs, self._halting_logits(states.flatten(0, 1)).view(outputs.shape[:2]), 1)
 
     def _unroll(self, x: Inputs, initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
         """The outputs and the states of every step, `[batch, N, ...]`."""
-        if hasattr(self.step_module, "unroll"):
-            return self.step_module.unroll(x, self._first_state(x, initial_state), self.max_steps)
         steps, state = [], self._first_state(x, initial_state)
+        if hasattr(self.step_module, "unroll"):
+            return self.step_module.unroll(x, state, self.max_steps)
         for _ in range(self.max_steps):
             output, state = self.step_module(x, state)
             steps.append((output, state))
@@ -179,9 +174,8 @@ class PonderNet(nn.Module):
 
     def _first_state(self, x: Inputs, initial_state: Tensor | None) -> Tensor | None:
         if initial_state is None and isinstance(size := getattr(self.step_module, "hidden_size", None), int):
-            rows = batch_of(x)
-            dtype = rows.dtype if rows.is_floating_point() else torch.get_default_dtype()
-            return torch.zeros(len(rows), size, dtype=dtype, device=rows.device)
+            own = batch_of(x)
+            return own.new_zeros(len(own), size, dtype=None if own.is_floating_point() else torch.get_default_dtype())
         return initial_state
 
     def _halting_logits(self, states: Tensor) -> Tensor:
