@@ -80,6 +80,7 @@ def test_a_wheel_has_the_package_its_configs_and_the_plugin(wheel: Path) -> None
     assert not any(name.startswith(("tests", "scripts")) for name in names)
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
     """In an environment with the dependencies of this one, where the project is installed from the wheel alone."""
     environment = tmp_path / "venv"

@@ -35,9 +35,8 @@ def test_the_same_command_twice_gives_the_same_weights_and_the_same_episodes(tra
     assert records(first) == records(second) != []
 
 
-@pytest.mark.parametrize(
-    "experiment", ["dnp_crafter_small_baseline", pytest.param("dnp_crafter_small", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["dnp_crafter_small_baseline", "dnp_crafter_small"])
 def test_each_training_episode_is_on_record_for_both_algorithms(
     train: Command, tmp_path: Path, experiment: str
 ) -> None:
@@ -50,6 +49,7 @@ def test_each_training_episode_is_on_record_for_both_algorithms(
         assert record["length"] * 2 <= record["step"] <= 500
 
 
+@pytest.mark.slow
 def test_a_run_prints_its_parameters_and_no_progress_line_where_there_is_no_terminal(train: Command) -> None:
     result = train("exp=dnp_crafter_small", *TINY_CRAFTER, "algo.total_steps=80")
     assert "Parameters of the agent: " in result.stdout

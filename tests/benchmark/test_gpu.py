@@ -60,6 +60,7 @@ def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     monkeypatch.setattr(benchmark, "settings_of", lambda options: [EAGER])
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_saves_what_it_has(
     on_the_cpu: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -223,6 +223,7 @@ def test_its_runs_have_the_labels_of_the_arms_and_the_evaluations_of_the_file(st
         assert {episode["difficulty"] > 4 for episode in played["episodes"]} == {bool(elsewhere)}
 
 
+@pytest.mark.slow
 def test_it_is_published_as_tables_with_its_policies(studied: Path) -> None:
     root = studied.parents[1]
     where = {"cwd": root, "env": clean_environment(), "capture_output": True, "text": True}
